@@ -1,0 +1,1 @@
+"""The sync: reads an ERP's changes, decides, stores, and writes back."""

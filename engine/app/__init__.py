@@ -1,0 +1,1 @@
+"""Configuration, registry, wiring and the command line."""

@@ -1,0 +1,1 @@
+"""Frozen values. No I/O, no clock, no randomness."""

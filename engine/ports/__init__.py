@@ -1,0 +1,1 @@
+"""What a connector must offer, and the errors that sort what the engine does next."""

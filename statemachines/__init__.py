@@ -1,0 +1,1 @@
+"""The ground: every life cycle of arsync, defined once and compiled to frozen tables."""
