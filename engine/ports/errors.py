@@ -19,3 +19,7 @@ class MappingError(ConnectorError):
 
 class ConfigError(ConnectorError):
     """A setting is missing or wrong; nothing was started."""
+
+
+class Unavailable(ConnectorError):
+    """The ERP does not answer now; nothing was done; try again later."""

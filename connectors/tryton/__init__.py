@@ -1,0 +1,1 @@
+"""Tryton, read through its PostgreSQL and written through its JSON-RPC."""

@@ -1,0 +1,47 @@
+"""One value, one sequence of bytes: what hashes, content versions and the journal are made of.
+
+Keys are sorted, decimals are text without exponent, dates ISO. Two values that are equal give equal bytes.
+"""
+
+import base64
+import hashlib
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+_ENCODER = msgspec.json.Encoder(order="sorted", decimal_format="string")
+
+
+def canonical_bytes(value: object) -> bytes:
+    """The canonical JSON of a struct, mapping or sequence of model values."""
+    return _ENCODER.encode(value)
+
+
+def to_plain(value: object) -> Any:
+    """A model value as JSON types: text for decimals and dates."""
+    return msgspec.json.decode(_ENCODER.encode(value))
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical bytes, in hexadecimal."""
+    return hashlib.sha256(canonical_bytes(value)).hexdigest()
+
+
+def short_digest(value: object) -> str:
+    """The first 80 bits of the digest as 16 characters A-Z and 2-7."""
+    return base64.b32encode(hashlib.sha256(canonical_bytes(value)).digest()[:10]).decode("ascii")
+
+
+def money(value: Decimal) -> Decimal:
+    """The same amount with one spelling: no exponent, no negative zero, no trailing zeros beyond cents.
+
+    `400`, `400.0` and `400.00` become `400.00`; `0.125` stays. Equal amounts give equal bytes.
+    """
+    if value == 0:
+        return Decimal("0.00")
+    trimmed = value.normalize()
+    exponent = trimmed.as_tuple().exponent
+    if isinstance(exponent, int) and exponent > -2:
+        return trimmed.quantize(Decimal("0.01"))
+    return trimmed

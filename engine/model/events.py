@@ -1,0 +1,128 @@
+"""Everything that can happen to the engine, and everything that it can decide. Named values; nothing else drives it.
+
+An event carries its own time: the rules have no clock. What an event led to is a list of effects, journalled with it.
+"""
+
+import datetime as dt
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from engine.model.commands import Found, Outcome
+from engine.model.documents import Customer, Invoice
+from engine.model.intents import Intent
+
+
+class Told(msgspec.Struct, frozen=True):
+    """One document as the ERP tells it now; `document` is None when the ERP has deleted it."""
+
+    key: str
+    document: Invoice | Customer | None
+    guard: dict[str, str]
+
+
+class DocumentsTold(msgspec.Struct, frozen=True, tag="change"):
+    """What one ERP transaction (or one page of a snapshot) made of the documents that it touched, in key order."""
+
+    tx: str
+    at: dt.datetime
+    invoices: tuple[Told, ...] = ()
+    customers: tuple[Told, ...] = ()
+
+
+class IntentSubmitted(msgspec.Struct, frozen=True, tag="intent"):
+    """The AR side asks for something."""
+
+    intent: Intent
+    at: dt.datetime
+
+
+class OutcomeReceived(msgspec.Struct, frozen=True, tag="outcome"):
+    """The ERP answered a command, or did not."""
+
+    command: str
+    fence: int
+    outcome: Outcome
+    at: dt.datetime
+
+
+class KeyLookedUp(msgspec.Struct, frozen=True, tag="erp_read"):
+    """A key was looked up in the ERP. `proves_absence`: nothing found, and no answer can still be on its way."""
+
+    command: str
+    fence: int
+    found: Found | None
+    proves_absence: bool
+    at: dt.datetime
+
+
+class Timer(StrEnum):
+    """What a clock can ask for."""
+
+    SEND = "send"
+    LEASE_EXPIRED = "lease_expired"
+    RETRY_STALE = "retry_stale"
+    ECHO_OVERDUE = "echo_overdue"
+    STILL_UNKNOWN = "still_unknown"
+
+
+class TimerFired(msgspec.Struct, frozen=True, tag="timer"):
+    """The time has come. `subject` is a command's key, for `still_unknown` an intent's id."""
+
+    timer: Timer
+    subject: str
+    at: dt.datetime
+
+
+Event = DocumentsTold | IntentSubmitted | OutcomeReceived | KeyLookedUp | TimerFired
+
+
+class Moved(msgspec.Struct, frozen=True, tag="moved"):
+    """A machine took a step. `machine` is its name, `subject` the key of what it belongs to."""
+
+    machine: str
+    subject: str
+    trigger: str
+    source: str
+    destination: str
+    reason: str | None = None
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """A machine has no such step: the trigger changed nothing."""
+
+    machine: str
+    subject: str
+    trigger: str
+    state: str
+
+
+class Planned(msgspec.Struct, frozen=True, tag="planned"):
+    """A command was decided on: `write` is what it will ask for."""
+
+    command: str
+    revision: int
+    intent: str
+    write: dict[str, Any]
+
+
+class Echoed(msgspec.Struct, frozen=True, tag="echoed"):
+    """The change stream showed a part of what a command promised."""
+
+    command: str
+    invoice: str
+    amount: str
+
+
+class Raised(msgspec.Struct, frozen=True, tag="raised"):
+    """A conflict was detected."""
+
+    conflict: str
+    kind: str
+    rule: str
+    sentence: str
+    choice: str
+
+
+Effect = Moved | Refused | Planned | Echoed | Raised

@@ -1,0 +1,81 @@
+"""How a connector explains its ERP's tables: which are captured, how rows hang together, what they mean.
+
+Everything here is pure and is all of a connector that replay loads. The engine walks the declared relations in both
+directions: forward to load what a document is made of, backward to learn which documents a changed row touches.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from engine.model.change import Row
+from engine.model.documents import Assembled, DocumentKind
+from engine.ports.rows import Rows
+
+
+class TableSpec(msgspec.Struct, frozen=True):
+    """A captured table. `excluded` columns are never read; a `lookup` is small reference data kept in memory.
+
+    An `optional` table belongs to a module that the ERP may not have.
+    Of a look-up, only a change in `watched` columns re-evaluates documents (in a bounded background pass).
+    """
+
+    name: str
+    schema: str = "public"
+    excluded: tuple[str, ...] = ()
+    lookup: bool = False
+    optional: bool = False
+    watched: tuple[str, ...] = ()
+
+
+class Relation(msgspec.Struct, frozen=True):
+    """Rows of `table` whose `column` equals `to_column` of a row of `to_table` hang together with it
+    (`KEY` stands for the row's own key).
+
+    A document's rows are found from its root along `table.column -> to_table.to_column`; the walk is repeated until
+    nothing new is found.
+    """
+
+    table: str
+    column: str
+    to_table: str
+    to_column: str
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """What one row adds to a sum that is kept for a document (a customer's receivable)."""
+
+    kind: DocumentKind
+    key: str
+    measure: str
+    amount: Decimal
+
+
+class ErpMapping(Protocol):
+    """The pure part of a connector."""
+
+    @property
+    def version(self) -> int:
+        """Raised whenever the same rows would give another document."""
+
+    @property
+    def tables(self) -> Sequence[TableSpec]: ...
+
+    @property
+    def relations(self) -> Sequence[Relation]:
+        """Forward relations, from the roots outwards."""
+
+    @property
+    def roots(self) -> Mapping[str, DocumentKind]:
+        """Root table of each kind of document; the document's key is the root row's key."""
+
+    def assemble(self, kind: DocumentKind, key: str, rows: Rows, sums: Mapping[str, Decimal]) -> Assembled | None:
+        """The document as the rows tell it; None when the root row does not exist or is no AR document.
+
+        Raises `MappingError` or `ColumnError` when the rows cannot be understood.
+        """
+
+    def amounts(self, table: str, row: Row, rows: Rows) -> Iterable[Amount]:
+        """What this row adds to the sums kept for documents; look-ups are in `rows`."""

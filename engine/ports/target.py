@@ -1,0 +1,66 @@
+"""What a connector offers for writing: four verbs and what it is able to do.
+
+The dispatcher in `engine.flow` is the only caller. It never holds a database transaction during a call, gives each
+call a deadline, and turns every answer into an outcome that is journalled before anything follows from it.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Protocol
+
+import msgspec
+
+from engine.model.commands import Found, Outcome, Write
+
+Guard = Mapping[str, str]
+"""The ERP's record names and the version tokens that they must still have."""
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What the engine may rely on.
+
+    `in_doubt_for`: how long after a lost answer the ERP may still commit; only after it does a `find` that finds
+    nothing prove absence. `settle_time`: how long after an accepted answer the echo may take. `deadline`: how long
+    one `send` may take; the lease is more than twice that. `concurrency`: how many sends may run side by side.
+    """
+
+    compare_and_set: bool
+    find_by_key: bool
+    in_doubt_for: timedelta
+    settle_time: timedelta
+    deadline: timedelta
+    concurrency: int = 1
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One result of `check`: what was looked at, whether it is as it must be, and how to mend it if not."""
+
+    subject: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+class Target(Protocol):
+    """One ERP instance to write to."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def send(self, key: str, write: Write, guard: Guard) -> Outcome:
+        """Write once, carrying `key`. Never raises for what the ERP or the network does: that is an outcome.
+
+        `unknown` whenever the request may have been carried out and no answer said so. A guard that no longer
+        holds is `stale` and nothing was written.
+        """
+
+    def find(self, key: str) -> Found | None:
+        """Look the key up in the ERP. Raises `Unavailable` when it cannot be looked up now."""
+
+    def resume(self, key: str, write: Write, found: Found) -> Outcome:
+        """Bring a write of several steps that was found incomplete to its end; the steps done are not done again."""
+
+    def check(self) -> list[Finding]:
+        """What is wrong with the set-up, each with its fix."""
+
+    def close(self) -> None: ...
