@@ -1,0 +1,143 @@
+"""What Tryton's own books say, read over JSON-RPC and by no other way.
+
+The demo's end check and the tests hold the engine's documents against it, so it shares nothing with the
+engine: every figure is Tryton's own field, or a plain sum over its posted lines. `demo.accountant` builds on it.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from connectors.tryton.rpc import Session
+
+PAGE = 500
+
+
+class Way(StrEnum):
+    """Where the key of a receipt stands in Tryton."""
+
+    MOVE = "move"
+    STATEMENT = "statement"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Money that was booked on one invoice under a key; `amount` in the invoice's currency.
+
+    `record` is the id of the account move or of the statement line that carries the key.
+    """
+
+    key: str
+    way: Way
+    record: int
+    invoice: int | None
+    amount: Decimal
+
+
+class Books:
+    """Reads through a logged-in session; every method asks the server anew."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def invoices(self) -> list[dict[str, Any]]:
+        """All invoices and credit notes to customers, by id.
+
+        Keys: id, number, state, total_amount, amount_to_pay (both in `currency`), currency (code), party (id).
+        """
+        names = ["number", "state", "total_amount", "amount_to_pay", "currency.code", "party"]
+        rows = self._rows("account.invoice", [["type", "=", "out"]], names)
+        return [_plain(row) | {"currency": row["currency."]["code"]} for row in rows]
+
+    def customers(self) -> list[dict[str, Any]]:
+        """All parties but the company itself, inactive ones too, by id.
+
+        Keys: id, name, active, receivable and credit_limit_amount (company's currency; None is no limit).
+        """
+        names = ["name", "active", "receivable", "credit_limit_amount"]
+        domain = [["active", "in", [True, False]], ["id", "!=", self._own_party]]
+        return [_plain(row) for row in self._rows("party.party", domain, names)]
+
+    def payments(self, key_texts: Collection[str]) -> list[Receipt]:
+        """Posted receipts whose key is one of these: moves by description, statement lines by number."""
+        keys = sorted(key_texts)
+        return [*self._move_receipts(keys), *self._statement_receipts(keys)]
+
+    def bank_total(self) -> Decimal:
+        """Debit less credit of all posted lines on the bank's account, in the company's currency."""
+        return self._total([["account", "=", self._bank]])
+
+    def receivable_total(self) -> Decimal:
+        """Debit less credit of all posted lines on accounts of what customers owe, in the company's currency."""
+        return self._total([["account.type.receivable", "=", True]])
+
+    def _move_receipts(self, keys: Sequence[str]) -> Iterator[Receipt]:
+        domain = [["description", "in", keys], ["state", "=", "posted"], ["company", "=", self._company]]
+        for move in self._rows("account.move", domain, ["description", "origin"]):
+            model, _, number = (move["origin"] or "").partition(",")
+            invoice = int(number) if model == "account.invoice" else None
+            owed = [["move", "=", move["id"]], ["account.type.receivable", "=", True]]
+            lines = self._rows("account.move.line", owed, ["debit", "credit", "amount_second_currency"])
+            amount = Decimal(0)
+            for line in lines:
+                foreign = line["amount_second_currency"]
+                amount += line["credit"] - line["debit"] if foreign is None else -foreign
+            yield Receipt(move["description"], Way.MOVE, move["id"], invoice, amount)
+
+    def _statement_receipts(self, keys: Sequence[str]) -> Iterator[Receipt]:
+        domain = [["number", "in", keys], ["statement.state", "=", "posted"], ["company", "=", self._company]]
+        names = ["number", "amount", "amount_second_currency", "related_to"]
+        for line in self._rows("account.statement.line", domain, names):
+            model, _, number = (line["related_to"] or "").partition(",")
+            invoice = int(number) if model == "account.invoice" else None
+            foreign = line["amount_second_currency"]
+            amount = line["amount"] if foreign is None else foreign
+            yield Receipt(line["number"], Way.STATEMENT, line["id"], invoice, amount)
+
+    def _total(self, domain: Sequence[Any]) -> Decimal:
+        posted = [*domain, ["move.state", "=", "posted"], ["move.company", "=", self._company]]
+        rows = self._rows("account.move.line", posted, ["debit", "credit"])
+        return sum((row["debit"] - row["credit"] for row in rows), Decimal(0))
+
+    @cached_property
+    def _company(self) -> int:
+        return self._find("company.company", [])
+
+    @cached_property
+    def _own_party(self) -> int:
+        return int(self._read("company.company", self._company, "party")["party"])
+
+    @cached_property
+    def _bank(self) -> int:
+        method = self._find("account.invoice.payment.method", [])
+        return int(self._read("account.invoice.payment.method", method, "debit_account")["debit_account"])
+
+    def _rows(self, model: str, domain: Sequence[Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        last = 0
+        while True:
+            page = [*domain, ["id", ">", last]]
+            rows = self._session.call(f"model.{model}.search_read", page, 0, PAGE, [["id", "ASC"]], list(names))
+            yield from rows
+            if len(rows) < PAGE:
+                return
+            last = rows[-1]["id"]
+
+    def _ids(self, model: str, domain: Sequence[Any], limit: int | None = None) -> list[int]:
+        return list(self._session.call(f"model.{model}.search", domain, 0, limit, [["id", "ASC"]]))
+
+    def _find(self, model: str, domain: Sequence[Any]) -> int:
+        found = self._ids(model, domain, 1)
+        if not found:
+            raise LookupError(f"Tryton has no {model} with {domain}; is its company set up?")
+        return found[0]
+
+    def _read(self, model: str, number: int, *names: str) -> dict[str, Any]:
+        return dict(self._session.call(f"model.{model}.read", [number], list(names))[0])
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without the parts that came for a dotted name."""
+    return {name: value for name, value in row.items() if not name.endswith(".")}
