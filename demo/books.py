@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from connectors.tryton.rpc import Session
 
@@ -38,10 +39,22 @@ class Receipt:
 
 
 class Books:
-    """Reads through a logged-in session; every method asks the server anew."""
+    """Reads through a session, which `close` or leaving the context ends; every method asks the server anew."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the session's connection."""
+        self._session.close()
 
     def invoices(self) -> list[dict[str, Any]]:
         """All invoices and credit notes to customers, by id.

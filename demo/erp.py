@@ -118,7 +118,7 @@ class DemoErp:
         return self._server.pid if self._server else None
 
     def accountant(self) -> Accountant:
-        """The person, logged in at the first thing that they do; close its `session` in the end."""
+        """The person, logged in at the first thing that they do; close it in the end."""
         return Accountant(Session(self.url, DATABASE, ACCOUNTANT, self.accountant_password))
 
     def start(self) -> None:
