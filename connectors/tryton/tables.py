@@ -33,7 +33,7 @@ TABLES: tuple[TableSpec, ...] = (
     TableSpec(PAYMENT_LINK),
     TableSpec(ADDITIONAL_MOVE),
     TableSpec(MOVE),
-    TableSpec(LINE),
+    TableSpec(LINE, summed=True),
     TableSpec(RECONCILIATION),
     TableSpec("account_statement", optional=True),
     TableSpec(STATEMENT_LINE, optional=True),
@@ -47,7 +47,7 @@ TABLES: tuple[TableSpec, ...] = (
     TableSpec(TERM, lookup=True, watched=("name",)),
     TableSpec(COMPANY, lookup=True, excluded=("header", "footer", "logo"), watched=("currency",)),
     TableSpec(CURRENCY, lookup=True, watched=("code", "digits", "rounding")),
-    TableSpec(RATE, lookup=True, watched=("currency", "date", "rate")),
+    TableSpec(RATE, lookup=True, watched=("currency", "date", "rate"), watch_inserts=True),
 )
 
 RELATIONS: tuple[Relation, ...] = (

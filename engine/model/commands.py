@@ -1,12 +1,15 @@
 """What arsync asks an ERP to write, and what the ERP answered."""
 
 import datetime as dt
+import re
 from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
 
 from engine.model.canonical import short_digest
+
+_KEY_FORM = re.compile("[A-Z2-7]{16}")
 
 
 def command_key(system: str, intent: str, ordinal: int) -> str:
@@ -15,6 +18,11 @@ def command_key(system: str, intent: str, ordinal: int) -> str:
     A pure function of its three arguments and of nothing else, so that it survives rebase, retry and policy change.
     """
     return short_digest(("command/1", system, intent, ordinal))
+
+
+def is_command_key(text: str | None) -> bool:
+    """Whether a text has the form of a command's key; only the store knows whether it is one."""
+    return text is not None and _KEY_FORM.fullmatch(text) is not None
 
 
 class PromisedAllocation(msgspec.Struct, frozen=True):

@@ -18,8 +18,9 @@ from engine.ports.rows import Rows
 class TableSpec(msgspec.Struct, frozen=True):
     """A captured table. `excluded` columns are never read; a `lookup` is small reference data kept in memory.
 
-    An `optional` table belongs to a module that the ERP may not have.
-    Of a look-up, only a change in `watched` columns re-evaluates documents (in a bounded background pass).
+    An `optional` table belongs to a module that the ERP may not have. Of a look-up, only a change in `watched`
+    columns re-evaluates documents (page by page, before the stream goes on); a new row does so only where
+    `watch_inserts` says it. Rows of a `summed` table add to sums kept for documents.
     """
 
     name: str
@@ -27,6 +28,8 @@ class TableSpec(msgspec.Struct, frozen=True):
     excluded: tuple[str, ...] = ()
     lookup: bool = False
     optional: bool = False
+    summed: bool = False
+    watch_inserts: bool = False
     watched: tuple[str, ...] = ()
 
 

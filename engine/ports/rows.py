@@ -39,13 +39,13 @@ class Rows:
             if row is not None:
                 yield str(value), row
             return
-        for key in sorted(self._index[table, column].get(str(value), ()), key=_natural):
+        for key in sorted(self._index[table, column].get(str(value), ()), key=natural):
             yield key, rows[key]
 
     def all(self, table: str) -> Iterator[tuple[str, Row]]:
         """(key, row) of every row of a table, in key order."""
         rows = self._tables[table]
-        for key in sorted(rows, key=_natural):
+        for key in sorted(rows, key=natural):
             yield key, rows[key]
 
     def put(self, table: str, key: str, row: Row) -> None:
@@ -68,6 +68,6 @@ class Rows:
                 self._index[table, column][str(value)].pop(key, None)
 
 
-def _natural(key: str) -> tuple[int, str]:
+def natural(key: str) -> tuple[int, str]:
     """Numbers before text and by value, so that `9` comes before `10`."""
     return (int(key), "") if key.isdecimal() and len(key) < 19 else (1 << 62, key)

@@ -1,0 +1,139 @@
+"""Between the rows and the rules: what a unit told of its documents becomes an event, with the records it needs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from psycopg import Cursor
+from psycopg.types.json import Jsonb
+
+from engine.flow.batch import Told as Assembly
+from engine.model.canonical import to_plain
+from engine.model.commands import is_command_key
+from engine.model.documents import Customer, DocumentKind, Invoice
+from engine.model.events import DocumentsTold, Told
+from engine.rules.desk import View
+from engine.store import records
+from engine.store.unit import Unit as Work
+
+
+class Telling(msgspec.Struct):
+    """What one unit made of the documents that it touched."""
+
+    tx: str
+    commit: int
+    assemblies: Sequence[Assembly]
+
+    def journalled(self, event: DocumentsTold, before: Mapping[str, Any], *, touched: bool) -> dict[str, Any]:
+        """For each document of the event what is different now; the whole document when it is new, None when gone.
+
+        With `touched`, documents of which only the guard is new are named too: something was decided on them.
+        """
+        told: dict[str, Any] = {}
+        for kind, items in (("invoice", event.invoices), ("customer", event.customers)):
+            for item in items:
+                name = f"{kind}/{item.key}"
+                delta = _delta(before.get(name), item.document)
+                if delta is None or delta or touched:
+                    told[name] = delta
+        return told
+
+
+def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> View:
+    """Every record that deciding on these tellings can touch."""
+    roots = {assembly.root for telling in tellings for assembly in telling.assemblies}
+    invoices = records.load_invoices(
+        cursor, system, (key for kind, key in roots if kind is DocumentKind.INVOICE), lock=True
+    )
+    customers = records.load_customers(cursor, system, (key for kind, key in roots if kind is DocumentKind.CUSTOMER))
+    docs = [a.assembled.document for t in tellings for a in t.assemblies if a.assembled is not None]
+    texts = {a.text for doc in docs if isinstance(doc, Invoice) for a in doc.applications if is_command_key(a.text)}
+    texts |= {a.text for record in invoices.values() for a in record.doc.applications if is_command_key(a.text)}
+    keys = {text for text in texts if text is not None}
+    keys |= {match.command for record in invoices.values() for match in record.matches}
+    commands = records.load_commands(cursor, system, keys=keys)
+    intents = records.load_intents(cursor, system, {c.intent for c in commands.values()}, state="waiting")
+    intent_commands = records.load_commands(cursor, system, intents=intents)
+    conflicts = records.load_conflicts(cursor, system, intents)
+    # A command may promise money to invoices that this batch does not touch.
+    others = {a.invoice for c in (*commands.values(), *intent_commands.values()) for a in c.write.allocations}
+    named = {a.invoice for record in intents.values() for a in record.intent.allocations}
+    numbers = records.invoice_numbers(cursor, system, named)
+    more = (others | named | set(numbers.values())) - set(invoices)
+    invoices |= records.load_invoices(cursor, system, more, lock=True)
+    numbers |= {
+        doc.number: doc.key for doc in docs if isinstance(doc, Invoice) and doc.number in named and doc.number
+    }
+    return View(invoices, customers, intents, {**commands, **intent_commands}, conflicts, numbers)
+
+
+def event_of(telling: Telling, view: View, work: Work) -> DocumentsTold | None:
+    """The event, without the documents of which nothing is new; None when nothing is."""
+    invoices, customers = [], []
+    for assembly in telling.assemblies:
+        kind, key = assembly.root
+        if assembly.trouble is not None:
+            _park(work, assembly)
+        elif kind is DocumentKind.INVOICE:
+            invoices += _invoice_told(assembly, view, work)
+        else:
+            customers += _customer_told(assembly, view, work, key)
+    if not invoices and not customers:
+        return None
+    return DocumentsTold(telling.tx, work.now, tuple(invoices), tuple(customers))
+
+
+def _invoice_told(assembly: Assembly, view: View, work: Work) -> Iterable[Told]:
+    key, assembled = assembly.root[1], assembly.assembled
+    known = view.invoices.get(key)
+    if assembled is None:
+        return [Told(key, None, {})] if known is not None and not known.deleted else []
+    if known is not None:
+        work.park("invoice", key, None)
+        if known.doc == assembled.document and known.guard == assembled.guard and not known.deleted:
+            return []
+    return [Told(key, assembled.document, assembled.guard)]
+
+
+def _customer_told(assembly: Assembly, view: View, work: Work, key: str) -> Iterable[Told]:
+    assembled = assembly.assembled
+    known = view.customers.get(key)
+    if assembled is None:
+        return [Told(key, None, {})] if known is not None and not known.deleted else []
+    if not isinstance(assembled.document, Customer):
+        return []
+    number = _keep_personal(work, key, assembled.personal or {})
+    document = msgspec.structs.replace(assembled.document, personal=f"customer/{key}#{number}")
+    if known is not None and known.doc == document and known.guard == assembled.guard and not known.deleted:
+        return []
+    return [Told(key, document, assembled.guard)]
+
+
+def _keep_personal(work: Work, key: str, data: dict[str, Any]) -> int:
+    """Store a customer's personal data beside the journal; returns its number, which rises with every change."""
+    row = work.cursor.execute(
+        """INSERT INTO personal AS p (system, key, number, data) VALUES (%s, %s, 1, %s)
+           ON CONFLICT (system, key) DO UPDATE
+             SET number = p.number + (p.data IS DISTINCT FROM EXCLUDED.data)::int, data = EXCLUDED.data
+           RETURNING number""",
+        (work.system, key, Jsonb(data)),
+    ).fetchone()
+    return int(row[0]) if row else 1
+
+
+def _park(work: Work, assembly: Assembly) -> None:
+    """Keep an unreadable document's reason; its last readable state stays, and the stream goes on."""
+    kind, key = assembly.root
+    reason = assembly.trouble or ""
+    work.park(str(kind), key, reason)
+    work.dead_letter("mapping", reason, "", f"{kind}/{key}")
+
+
+def _delta(before: Any, now: Any) -> dict[str, Any] | None:
+    if now is None:
+        return None
+    new = to_plain(now)
+    if before is None:
+        return dict(new)
+    old = to_plain(before)
+    return {name: value for name, value in new.items() if old.get(name) != value}

@@ -1,0 +1,305 @@
+"""From records to committed effects: the one way in for everything that an ERP's database tells.
+
+The daemon's loop calls `take` for each batch of a source. Everything that a batch leads to is committed with the
+source's position, in one unit of work; only a snapshot's end and a changed look-up split it, because documents are
+then assembled again page by page before the stream goes on.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import structlog
+
+from engine.flow.assembly import Telling, event_of, view_for
+from engine.flow.batch import Batch
+from engine.flow.closure import Image, Relations, Root
+from engine.flow.units import Grouper
+from engine.model.canonical import to_plain
+from engine.model.change import Op, Position, Record, Unit, Unreadable
+from engine.model.documents import DocumentKind
+from engine.ports.mapping import ErpMapping
+from engine.ports.source import SourceBatch
+from engine.rules.decide import decide
+from engine.rules.policy import Policy
+from engine.store import backlog, mirror, position, sums
+from engine.store.journal import Entry
+from engine.store.mirror import MirrorEntry
+from engine.store.unit import Connection, unit_of_work
+from engine.store.unit import Unit as Work
+
+log = structlog.get_logger()
+Clock = Callable[[], dt.datetime]
+
+PAGE = 500
+"""Documents that are assembled in one unit of work after a snapshot."""
+
+
+class BrakeError(RuntimeError):
+    """Too many records in a row could not be read: something is wrong with the source as a whole."""
+
+
+class Pipeline:
+    """One system's pipeline. Made anew from the store after any failure."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        system: str,
+        mapping: ErpMapping,
+        policy: Policy,
+        clock: Clock,
+        *,
+        epoch: str,
+        brake: int = 100,
+    ) -> None:
+        self._connection = connection
+        self._system = system
+        self._mapping = mapping
+        self._policy = policy
+        self._clock = clock
+        self._brake = brake
+        self._bad_in_a_row = 0
+        self._relations = Relations(mapping)
+        self._specs = {spec.name: spec for spec in mapping.tables}
+        self._versions = {"mapping": mapping.version}
+        with connection.transaction(), connection.cursor() as cursor:
+            stored = position.load_position(cursor, system)
+            pending = position.load_pending(cursor, system)
+        self._position = stored or position.StoredPosition(epoch=epoch, resume=None)
+        self._grouper = Grouper(
+            commit=self._position.commit,
+            snapshot=self._position.snapshot,
+            snapshot_complete=self._position.snapshot_complete,
+            pending=pending,
+        )
+        self._pending_count = len(pending)
+        self._lookups: list[Image] | None = None
+
+    @property
+    def position(self) -> position.StoredPosition:
+        """How far was committed."""
+        return self._position
+
+    def take(self, batch: SourceBatch) -> int:
+        """Apply a batch and commit it. Returns the number of records.
+
+        Raises:
+            BrakeError: too many unreadable records in a row; nothing of this batch is acknowledged.
+        """
+        self.catch_up()
+        self._finish(list(self._grouper.feed(batch.records)), batch.resume)
+        return len(batch.records)
+
+    def settle(self) -> None:
+        """The source is quiet: close the transactions whose end nobody announces."""
+        units = list(self._grouper.settle())
+        if units:
+            self._grouper.emitted = True
+            self._finish(list(units), self._position.resume)
+
+    def catch_up(self) -> None:
+        """Assemble again what a snapshot or a look-up left to do, page by page."""
+        while self._assemble_page():
+            pass
+
+    def _finish(self, items: Sequence[Unit | Unreadable], resume: dict[str, object] | None) -> None:
+        """Commit units up to and with the last; the position moves with the last part only."""
+        part: list[Unit | Unreadable] = []
+        for item in items:
+            part.append(item)
+            if isinstance(item, Unit) and (item.completes or self._disturbs_lookups(item)):
+                self._commit(part, resume=None)
+                part = []
+                self.catch_up()
+        self._commit(part, resume=resume, last=True)
+
+    def _disturbs_lookups(self, unit: Unit) -> bool:
+        if unit.snapshot:
+            return False
+        for change in unit.changes:
+            spec = self._specs.get(change.table)
+            if spec is not None and spec.lookup and (change.op is not Op.CREATE or spec.watch_inserts):
+                return True
+        return False
+
+    def _commit(
+        self, items: Sequence[Unit | Unreadable], *, resume: dict[str, object] | None, last: bool = False
+    ) -> None:
+        units = [item for item in items if isinstance(item, Unit)]
+        now = self._clock()
+        with unit_of_work(self._connection, self._system, now, self._versions) as work:
+            for item in items:
+                if isinstance(item, Unreadable):
+                    self._keep_unreadable(work, item)
+            for unit in units:
+                if unit.snapshot is not None:
+                    self._mirror_page(work, unit)
+            self._apply(work, [unit for unit in units if unit.snapshot is None])
+            moved = self._moved(units)
+            if last:
+                moved = msgspec.structs.replace(moved, resume=resume)
+                self._save_pending(work)
+            position.save_position(work.cursor, self._system, moved, now)
+        self._position = moved
+        if units:
+            self._bad_in_a_row = 0
+
+    def _moved(self, units: Sequence[Unit]) -> position.StoredPosition:
+        moved = self._position
+        for unit in units:
+            moved = msgspec.structs.replace(
+                moved,
+                commit=max(moved.commit, unit.commit),
+                source_us=max(moved.source_us, unit.source_us),
+                snapshot=unit.snapshot or moved.snapshot,
+                snapshot_complete=unit.completes if unit.snapshot else moved.snapshot_complete,
+            )
+        return moved
+
+    def _save_pending(self, work: Work) -> None:
+        """Open transactions are kept: appended while none ended, written whole when one did."""
+        records: Iterable[Record]
+        if self._grouper.emitted:
+            position.clear_pending(work.cursor, self._system)
+            records, self._pending_count = self._grouper.pending(), 0
+        else:
+            records = self._grouper.fresh
+        records = list(records)
+        position.add_pending(work.cursor, self._system, records, self._pending_count)
+        self._pending_count += len(records)
+
+    def _keep_unreadable(self, work: Work, item: Unreadable) -> None:
+        self._bad_in_a_row += 1
+        work.dead_letter(item.origin, item.reason, item.payload)
+        log.warning("unreadable record kept", system=self._system, origin=item.origin, reason=item.reason)
+        if self._bad_in_a_row > self._brake:
+            raise BrakeError(
+                f"system {self._system}: more than {self._brake} records in a row could not be read, the last from "
+                f"{item.origin}: {item.reason}; mend the source, then start again: nothing is lost"
+            )
+
+    # Transactions.
+
+    def _apply(self, work: Work, units: Sequence[Unit]) -> None:
+        known = [self._only_captured(unit) for unit in units]
+        if not any(unit.changes for unit in known):
+            return
+        batch = Batch(work.cursor, self._system, self._mapping, self._relations, self._load_lookups(work))
+        batch.load(known)
+        tellings = []
+        for unit in known:
+            roots = batch.apply(unit)
+            tellings.append(Telling(unit.tx, unit.commit, batch.assemble(roots)))
+        self._decide(work, tellings)
+        mirror.save_entries(work.cursor, self._system, batch.after, batch.before, self._relations.columns())
+        sums.save_sums(work.cursor, self._system, batch.sums_to_save())
+        if any(self._specs[table].lookup for table, _ in batch.after):
+            self._note_lookups(work, known, batch)
+
+    def _only_captured(self, unit: Unit) -> Unit:
+        changes = tuple(change for change in unit.changes if change.table in self._specs)
+        return msgspec.structs.replace(unit, changes=changes)
+
+    def _note_lookups(self, work: Work, units: Sequence[Unit], batch: Batch) -> None:
+        """Look-ups are read again next time; a change in what documents rest on assembles them again."""
+        self._lookups = None
+        for unit in units:
+            for change in unit.changes:
+                spec = self._specs[change.table]
+                old = batch.before.get((change.table, change.key))
+                before = old.row if old is not None and not old.deleted else None
+                if not spec.lookup or (before is None and not spec.watch_inserts):
+                    continue
+                if change.op is Op.DELETE or any(change.row.get(c) != (before or {}).get(c) for c in spec.watched):
+                    self._restart_sums(work)
+                    kinds = list(dict.fromkeys(self._mapping.roots.values()))
+                    backlog.add_backlog(work.cursor, self._system, kinds, f"{change.table} {change.key} changed")
+                    return
+
+    def _decide(self, work: Work, tellings: Sequence[Telling]) -> None:
+        view = view_for(work.cursor, self._system, tellings)
+        stream = f"{self._system}/changes"
+        for telling in tellings:
+            event = event_of(telling, view, work)
+            if event is None:
+                continue
+            before = {**{f"invoice/{k}": r.doc for k, r in view.invoices.items()},
+                      **{f"customer/{k}": r.doc for k, r in view.customers.items()}}  # fmt: skip
+            decision = decide(view, event, self._policy, self._system)
+            told = telling.journalled(event, before, touched=bool(decision.effects))
+            if told or decision.effects:
+                entry = Entry(
+                    stream,
+                    "change",
+                    event.at,
+                    {"tx": telling.tx, "commit": telling.commit, "documents": told},
+                    decision.seen,
+                    [to_plain(effect) for effect in decision.effects],
+                )
+                work.record(entry, decision, tx=telling.tx, commit=telling.commit)
+            else:
+                work.refresh(decision)
+            view.absorb(decision)
+
+    # Snapshots.
+
+    def _mirror_page(self, work: Work, unit: Unit) -> None:
+        """Take a snapshot's rows in; a row that the stream has told about since is newer and stays."""
+        changes = self._only_captured(unit).changes
+        before = mirror.load_entries(work.cursor, self._system, ((c.table, c.key) for c in changes))
+        after: dict[mirror.Key, MirrorEntry] = {}
+        for change in changes:
+            name = (change.table, change.key)
+            known = before.get(name)
+            at = Position(unit.commit, change.lsn)
+            newer = known is None or at > known.position
+            entry = MirrorEntry(change.row, at, deleted=False) if newer or known is None else known
+            after[name] = MirrorEntry(entry.row, entry.position, entry.deleted, unit.snapshot)
+        mirror.save_entries(work.cursor, self._system, after, before, self._relations.columns())
+        if unit.completes and unit.snapshot is not None:
+            swept = mirror.sweep(work.cursor, self._system, unit.snapshot, unit.commit)
+            log.info("snapshot complete", system=self._system, position=unit.commit, rows_deleted_meanwhile=swept)
+            self._lookups = None
+            self._restart_sums(work)
+            kinds = list(dict.fromkeys(self._mapping.roots.values()))
+            backlog.add_backlog(work.cursor, self._system, kinds, f"snapshot:{unit.snapshot}")
+
+    def _restart_sums(self, work: Work) -> None:
+        """Compute every sum anew from the mirror."""
+        batch = Batch(work.cursor, self._system, self._mapping, self._relations, self._load_lookups(work))
+        tables = [spec.name for spec in self._mapping.tables if spec.summed]
+        totals: dict[tuple[Root, str], object] = {}
+        for table, row in sums.stream_rows(self._connection, self._system, tables):
+            for amount in self._mapping.amounts(table, row, batch.rows):
+                name = ((amount.kind, amount.key), amount.measure)
+                totals[name] = totals.get(name, 0) + amount.amount  # type: ignore[operator]
+        sums.clear_sums(work.cursor, self._system)
+        listed = [(root, measure, total) for (root, measure), total in totals.items()]
+        sums.save_sums(work.cursor, self._system, listed)  # type: ignore[arg-type]
+
+    def _assemble_page(self) -> bool:
+        """Assemble the next page of the backlog; False when there is none."""
+        now = self._clock()
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            todo = backlog.next_backlog(cursor, self._system)
+        if todo is None:
+            return False
+        kind, after, reason = todo
+        table = next(name for name, root in self._mapping.roots.items() if root is kind)
+        with unit_of_work(self._connection, self._system, now, self._versions) as work:
+            keys = mirror.root_keys(work.cursor, self._system, table, after, PAGE)
+            if keys:
+                roots: list[tuple[DocumentKind, str]] = [(kind, key) for key in keys]
+                batch = Batch(work.cursor, self._system, self._mapping, self._relations, self._load_lookups(work))
+                batch.load([], roots)
+                commit = self._position.commit
+                self._decide(work, [Telling(reason, commit, [told]) for told in batch.assemble(roots)])
+            backlog.advance_backlog(work.cursor, self._system, kind, keys[-1] if len(keys) == PAGE else None)
+        return True
+
+    def _load_lookups(self, work: Work) -> list[Image]:
+        if self._lookups is None:
+            tables = [spec.name for spec in self._mapping.tables if spec.lookup]
+            self._lookups = mirror.load_tables(work.cursor, self._system, tables)
+        return self._lookups

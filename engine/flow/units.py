@@ -1,0 +1,188 @@
+"""Groups records into units: whole ERP transactions in commit order, and pages of a snapshot.
+
+The pipeline feeds it what a source delivers, in any batch size, with rows of a transaction in any order among each
+other, late, early or twice. What is not complete yet is handed back as pending, so that it can be stored before
+the source forgets it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from engine.model.change import Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unit, Unreadable
+
+_REMEMBERED = 10_000
+"""Applied transactions that are remembered by name, to drop late duplicates of their rows."""
+
+
+class _Open:
+    """A transaction whose rows are still coming."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str, int, str], RowChange] = {}
+        self.unreadable: set[str] = set()
+        self.end: TransactionEnd | None = None
+        self.begun = False
+
+    @property
+    def complete(self) -> bool:
+        return self.end is not None and len(self.rows) + len(self.unreadable) >= self.end.count
+
+    def records(self, tx: str) -> Iterator[Record]:
+        if self.begun:
+            yield TransactionBegin(tx)
+        yield from self.rows.values()
+        if self.end is not None:
+            yield self.end
+
+
+class Grouper:
+    """One source's grouping state. Rebuilt from the store after any failure."""
+
+    def __init__(
+        self, *, commit: int, snapshot: str | None, snapshot_complete: bool, pending: Iterable[Record]
+    ) -> None:
+        """Take up where the store left off: the last applied commit, the snapshot, and the open records."""
+        self._commit = commit
+        self._snapshot = snapshot
+        self._snapshot_complete = snapshot_complete
+        self._snapshot_at = 0
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._ends: OrderedDict[str, None] = OrderedDict()
+        self._applied: OrderedDict[str, None] = OrderedDict()
+        self._page: list[RowChange] = []
+        self._loose: list[RowChange] = []
+        self._latest: str | None = None
+        self.emitted = False
+        self.fresh: list[Record] = []
+        for record in pending:
+            list(self._take(record))
+        self.fresh = []
+
+    def feed(self, records: Iterable[Record]) -> Iterator[Unit | Unreadable]:
+        """The units that these records complete, in commit order, and what could not be read."""
+        self.emitted = False
+        self.fresh = []
+        for record in records:
+            yield from self._take(record)
+        if self._page:
+            yield self._snapshot_unit(completes=False)
+
+    def settle(self) -> Iterator[Unit]:
+        """The source has been quiet: a transaction whose end nobody announces is taken for complete."""
+        yield from self._close_loose()
+
+    def pending(self) -> list[Record]:
+        """Every record of every open transaction, in an order that rebuilds this state."""
+        records = [record for tx, open_ in self._open.items() for record in open_.records(tx)]
+        return records + list(self._loose)
+
+    def _take(self, record: Record) -> Iterator[Unit | Unreadable]:
+        if isinstance(record, TransactionBegin):
+            yield from self._close_loose()
+            self._latest = record.tx
+            if record.tx not in self._applied:
+                self._entry(record.tx, record).begun = True
+        elif isinstance(record, TransactionEnd):
+            yield from self._end(record)
+        elif isinstance(record, Unreadable):
+            yield from self._unreadable(record)
+        elif record.snapshot in (SnapshotMark.ROW, SnapshotMark.LAST):
+            yield from self._snapshot_row(record)
+        else:
+            yield from self._complete_snapshot()
+            yield from self._row(record)
+
+    def _entry(self, tx: str, record: Record) -> _Open:
+        self.fresh.append(record)
+        return self._open.setdefault(tx, _Open())
+
+    def _row(self, row: RowChange) -> Iterator[Unit]:
+        if not row.bordered or row.tx is None:
+            if self._loose and (row.tx is None or row.tx != self._loose[0].tx):
+                yield from self._close_loose()
+            self._loose.append(row)
+            self.fresh.append(row)
+            return
+        if row.tx in self._applied and row.lsn <= self._commit:
+            return
+        entry = self._open.get(row.tx)
+        name = (row.table, row.key, row.lsn, str(row.op))
+        if entry is None or name not in entry.rows:
+            self._entry(row.tx, row).rows[name] = row
+            yield from self._whole()
+
+    def _end(self, end: TransactionEnd) -> Iterator[Unit]:
+        if end.lsn <= self._commit:
+            # Applied before, and committed with its position: this is a repeat.
+            self._open.pop(end.tx, None)
+            self._ends.pop(end.tx, None)
+            self.emitted = True
+            return
+        yield from self._complete_snapshot()
+        self._entry(end.tx, end).end = end
+        self._ends[end.tx] = None
+        yield from self._whole()
+
+    def _whole(self) -> Iterator[Unit]:
+        """Complete transactions from the front: their ends came in commit order."""
+        while self._ends:
+            tx = next(iter(self._ends))
+            open_ = self._open[tx]
+            if not open_.complete or open_.end is None:
+                return
+            del self._ends[tx], self._open[tx]
+            self._commit = open_.end.lsn
+            self._remember(tx)
+            self.emitted = True
+            if open_.rows:
+                rows = sorted(open_.rows.values(), key=lambda row: row.lsn)
+                yield Unit(tx, open_.end.lsn, open_.end.source_us, tuple(rows))
+
+    def _remember(self, tx: str) -> None:
+        self._applied[tx] = None
+        while len(self._applied) > _REMEMBERED:
+            self._applied.popitem(last=False)
+
+    def _unreadable(self, record: Unreadable) -> Iterator[Unit | Unreadable]:
+        entry = self._open.get(self._latest) if self._latest else None
+        if entry is not None and entry.end is None:
+            if record.payload in entry.unreadable:
+                return
+            entry.unreadable.add(record.payload)
+        yield record
+
+    def _close_loose(self) -> Iterator[Unit]:
+        if self._loose:
+            rows = list({(row.table, row.key, row.lsn, str(row.op)): row for row in self._loose}.values())
+            self._loose = []
+            self.emitted = True
+            last = max(row.lsn for row in rows)
+            self._commit = max(self._commit, last)
+            yield Unit(
+                rows[0].tx or f"lsn:{last}", last, rows[-1].source_us, tuple(sorted(rows, key=lambda r: r.lsn))
+            )
+
+    def _snapshot_row(self, row: RowChange) -> Iterator[Unit]:
+        name = f"{row.lsn}:{row.tx}"
+        if name == self._snapshot and self._snapshot_complete:
+            return
+        if name != self._snapshot:
+            self._snapshot, self._snapshot_complete, self._page = name, False, []
+        self._snapshot_at = row.lsn
+        self._page.append(row)
+        if row.snapshot is SnapshotMark.LAST:
+            yield self._snapshot_unit(completes=True)
+
+    def _complete_snapshot(self) -> Iterator[Unit]:
+        """Streaming has begun, so the snapshot before it is over, whether or not its last row said so."""
+        if self._snapshot is not None and not self._snapshot_complete:
+            yield self._snapshot_unit(completes=True)
+
+    def _snapshot_unit(self, *, completes: bool) -> Unit:
+        assert self._snapshot is not None  # noqa: S101 - only called while a snapshot is being read
+        at = self._snapshot_at or int(self._snapshot.split(":", 1)[0])
+        page, self._page = tuple(self._page), []
+        self._snapshot_complete = completes
+        self.emitted = True
+        source_us = page[-1].source_us if page else 0
+        return Unit(f"snapshot:{self._snapshot}", at, source_us, page, snapshot=self._snapshot, completes=completes)

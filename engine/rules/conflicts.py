@@ -1,0 +1,110 @@
+"""Raises conflicts: once each, explained in one sentence, with the policy's choice carried out at once."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from engine.model.canonical import short_digest
+from engine.model.documents import Invoice
+from engine.model.events import Raised
+from engine.model.records import CommandRecord, ConflictKind, ConflictRecord, IntentRecord, InvoiceRecord
+from engine.rules.desk import Desk, plain
+from engine.rules.policy import Choice
+
+_PRECEDENCE = {kind: place for place, kind in enumerate(ConflictKind)}
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why an allocation cannot be written as asked."""
+
+    kind: ConflictKind
+    rule: str
+    sentence: str
+    invoice: InvoiceRecord | None = None
+    fields: tuple[str, ...] = ()
+    amount: Decimal | None = None
+
+
+def first_by_precedence(problems: list[Problem]) -> tuple[Problem, tuple[str, ...]]:
+    """The primary problem, and the kinds of the others as tags."""
+    ordered = sorted(problems, key=lambda problem: _PRECEDENCE[problem.kind])
+    tags = dict.fromkeys(str(p.kind) for p in ordered[1:] if p.kind is not ordered[0].kind)
+    return ordered[0], tuple(tags)
+
+
+def raise_conflict(
+    desk: Desk,
+    problem: Problem,
+    at: dt.datetime,
+    *,
+    intent: IntentRecord | None = None,
+    command: CommandRecord | None = None,
+    tags: tuple[str, ...] = (),
+) -> Choice:
+    """Store the disagreement, unless it is on record already, and say what the policy chooses."""
+    choice = desk.policy.choice(problem.kind)
+    record = problem.invoice
+    identity = short_digest((
+        "conflict/1", desk.system, problem.kind, intent.id if intent else None, command.key if command else None,
+        record.key if record else None, record.version if record else None,
+    ))  # fmt: skip
+    if desk.conflict(identity) is not None:
+        return choice
+    allocation = (
+        next((a for a in intent.intent.allocations if record and _names(a.invoice, record)), None) if intent else None
+    )
+    desk.put_conflict(
+        ConflictRecord(
+            id=identity,
+            kind=problem.kind,
+            state="detected",
+            sentence=problem.sentence,
+            rule=problem.rule,
+            default_choice=str(choice),
+            detected_at=at,
+            intent=intent.id if intent else None,
+            command=command.key if command else None,
+            document=f"invoice/{record.key}" if record else None,
+            customer=record.doc.customer if record else (intent.intent.customer if intent else None),
+            amount=problem.amount if problem.amount is not None else (allocation.amount if allocation else None),
+            currency=record.doc.currency if record else (intent.intent.currency if intent else None),
+            base={"basis": allocation.basis} if allocation else {},
+            ar=_ar_side(intent, allocation),
+            erp=erp_side(record.doc, record.version) if record else {},
+            fields=problem.fields,
+            tags=tags,
+        )
+    )
+    desk.say(Raised(identity, str(problem.kind), problem.rule, problem.sentence, str(choice)))
+    if choice is Choice.HOLD:
+        desk.move_conflict(identity, "hold")
+    else:
+        why = f"policy for {problem.kind}"
+        desk.move_conflict(identity, "choose", choice=str(choice), chosen_by="policy", why=why)
+        desk.move_conflict(identity, "apply")
+    return choice
+
+
+def erp_side(doc: Invoice, version: str) -> dict[str, Any]:
+    """The ERP's word on an invoice, as a conflict keeps it."""
+    return plain({
+        "number": doc.number, "customer": doc.customer, "state": doc.erp_state, "phase": doc.phase,
+        "total_amount": doc.total_amount, "open_amount": doc.open_amount, "currency": doc.currency,
+        "due": ", ".join(str(day) for day, _ in doc.due) or None, "content_version": version,
+    })  # fmt: skip
+
+
+def _ar_side(intent: IntentRecord | None, allocation: Any) -> dict[str, Any]:
+    if intent is None:
+        return {}
+    asked = intent.intent
+    return plain({
+        "intent": asked.id, "customer": asked.customer, "amount": allocation.amount if allocation else asked.amount,
+        "currency": asked.currency, "date": asked.date, "reference": asked.reference,
+    })  # fmt: skip
+
+
+def _names(name: str, record: InvoiceRecord) -> bool:
+    return name in (record.key, record.doc.number)

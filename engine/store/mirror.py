@@ -1,0 +1,150 @@
+"""The mirror in the store: loads rows by key or by the value of a related column, and writes them back in bulk."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from psycopg import Cursor
+
+from engine.model.change import Position, Row
+from engine.store.bulk import append, upsert
+
+_DECODE = msgspec.json.Decoder(dict[str, Any])
+_ENCODE = msgspec.json.Encoder()
+
+
+class MirrorEntry(msgspec.Struct):
+    """A row as it stands in the mirror. `row` of a deleted entry is what was known last."""
+
+    row: Row
+    position: Position
+    deleted: bool
+    snapshot: str | None = None
+
+
+Key = tuple[str, str]
+"""(table, key)"""
+
+
+def load_entries(cursor: Cursor[Any], system: str, keys: Iterable[Key]) -> dict[Key, MirrorEntry]:
+    """The entries with these keys, tombstones too."""
+    tables, names = _columns(keys, 2)
+    cursor.execute(
+        """SELECT tbl, key, row::text, commit_lsn, lsn, deleted, snapshot FROM mirror
+           JOIN unnest(%s::text[], %s::text[]) AS wanted (tbl, key) USING (tbl, key) WHERE system = %s""",
+        (tables, names, system),
+    )
+    return {
+        (table, key): MirrorEntry(_DECODE.decode(row), Position(commit, lsn), deleted, snapshot)
+        for table, key, row, commit, lsn, deleted, snapshot in cursor
+    }
+
+
+def load_rows(cursor: Cursor[Any], system: str, keys: Iterable[Key]) -> Iterator[tuple[str, str, Row]]:
+    """(table, key, row) of the living rows with these keys."""
+    for (table, key), entry in load_entries(cursor, system, keys).items():
+        if not entry.deleted:
+            yield table, key, entry.row
+
+
+def load_related(
+    cursor: Cursor[Any], system: str, wanted: Iterable[tuple[str, str, str]]
+) -> list[tuple[str, str, Row]]:
+    """(table, key, row) of all living rows whose (table, column, value) is wanted."""
+    tables, columns, values = _columns(wanted, 3)
+    cursor.execute(
+        """SELECT DISTINCT ON (m.tbl, m.key) m.tbl, m.key, m.row::text
+           FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tbl, col, val)
+           JOIN mirror_ref r ON r.system = %s AND r.tbl = wanted.tbl AND r.col = wanted.col AND r.val = wanted.val
+           JOIN mirror m ON m.system = r.system AND m.tbl = r.tbl AND m.key = r.key
+           WHERE NOT m.deleted ORDER BY m.tbl, m.key""",
+        (tables, columns, values, system),
+    )
+    return [(table, key, _DECODE.decode(row)) for table, key, row in cursor]
+
+
+def load_tables(cursor: Cursor[Any], system: str, tables: Iterable[str]) -> list[tuple[str, str, Row]]:
+    """Every living row of some small tables."""
+    cursor.execute(
+        "SELECT tbl, key, row::text FROM mirror WHERE system = %s AND tbl = ANY(%s) AND NOT deleted",
+        (system, list(tables)),
+    )
+    return [(table, key, _DECODE.decode(row)) for table, key, row in cursor]
+
+
+def root_keys(cursor: Cursor[Any], system: str, table: str, after: str | None, limit: int) -> list[str]:
+    """Keys of a root table behind `after`, deleted ones too, in key order."""
+    cursor.execute(
+        "SELECT key FROM mirror WHERE system = %s AND tbl = %s AND key > %s ORDER BY key LIMIT %s",
+        (system, table, after or "", limit),
+    )
+    return [key for (key,) in cursor]
+
+
+def save_entries(
+    cursor: Cursor[Any],
+    system: str,
+    entries: Mapping[Key, MirrorEntry],
+    before: Mapping[Key, MirrorEntry],
+    related: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Write entries, and those of their related values that are different from before."""
+    upsert(
+        cursor,
+        "mirror",
+        ("system", "tbl", "key"),
+        ("system", "tbl", "key", "row", "commit_lsn", "lsn", "deleted", "snapshot"),
+        [
+            (
+                system,
+                table,
+                key,
+                _ENCODE.encode(e.row).decode(),
+                e.position.commit,
+                e.position.lsn,
+                e.deleted,
+                e.snapshot,
+            )
+            for (table, key), e in entries.items()
+        ],
+    )
+    gone: list[tuple[str, str, str, str, str]] = []
+    new: list[tuple[str, str, str, str, str]] = []
+    for (table, key), entry in entries.items():
+        old = before.get((table, key))
+        was = _values(None if old is None or old.deleted else old.row, related.get(table, ()))
+        now = _values(None if entry.deleted else entry.row, related.get(table, ()))
+        gone += [(system, table, column, value, key) for column, value in was.items() if now.get(column) != value]
+        new += [(system, table, column, value, key) for column, value in now.items() if was.get(column) != value]
+    if gone:
+        cursor.executemany(
+            "DELETE FROM mirror_ref WHERE system = %s AND tbl = %s AND col = %s AND val = %s AND key = %s", gone
+        )
+    append(cursor, "mirror_ref", ("system", "tbl", "col", "val", "key"), new)
+
+
+def sweep(cursor: Cursor[Any], system: str, snapshot: str, position: int) -> int:
+    """Bury the rows that a complete snapshot at `position` did not bring: they were deleted unannounced."""
+    cursor.execute(
+        """UPDATE mirror SET deleted = true, commit_lsn = %(at)s, lsn = %(at)s
+           WHERE system = %(system)s AND NOT deleted AND commit_lsn <= %(at)s
+             AND snapshot IS DISTINCT FROM %(snapshot)s""",
+        {"system": system, "at": position, "snapshot": snapshot},
+    )
+    swept = cursor.rowcount
+    if swept:
+        cursor.execute(
+            """DELETE FROM mirror_ref r USING mirror m WHERE r.system = %s AND m.system = r.system
+               AND m.tbl = r.tbl AND m.key = r.key AND m.deleted""",
+            (system,),
+        )
+    return swept
+
+
+def _values(row: Row | None, columns: tuple[str, ...]) -> dict[str, str]:
+    return {} if row is None else {column: str(row[column]) for column in columns if row.get(column) is not None}
+
+
+def _columns(rows: Iterable[tuple[str, ...]], width: int) -> list[list[str]]:
+    listed = sorted(set(rows))
+    return [[row[place] for row in listed] for place in range(width)]

@@ -1,0 +1,171 @@
+"""Loads and saves the engine's records, many at a time: one statement for each table."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from psycopg import Cursor
+
+from engine.model.canonical import canonical_bytes
+from engine.model.records import CommandRecord, ConflictRecord, CustomerRecord, IntentRecord, InvoiceRecord
+from engine.store.bulk import upsert
+
+T = TypeVar("T")
+
+
+def load_invoices(cursor: Cursor[Any], system: str, keys: Iterable[str], *, lock: bool) -> dict[str, InvoiceRecord]:
+    """Invoices by key; with `lock` their rows are taken for change, in key order."""
+    cursor.execute(
+        f"SELECT record::text FROM invoice WHERE system = %s AND key = ANY(%s) ORDER BY key{_lock(lock)}",  # noqa: S608
+        (system, sorted(set(keys))),
+    )
+    return {record.key: record for record in _decoded(cursor, InvoiceRecord)}
+
+
+def invoice_numbers(cursor: Cursor[Any], system: str, numbers: Iterable[str]) -> dict[str, str]:
+    """Keys of the invoices with these numbers; a number that several have is left out."""
+    cursor.execute(
+        """SELECT number, min(key) FROM invoice WHERE system = %s AND number = ANY(%s) AND NOT deleted
+           GROUP BY number HAVING count(*) = 1""",
+        (system, sorted(set(numbers))),
+    )
+    return {number: key for number, key in cursor if key is not None}
+
+
+def load_customers(cursor: Cursor[Any], system: str, keys: Iterable[str]) -> dict[str, CustomerRecord]:
+    """Customers by key."""
+    cursor.execute(
+        "SELECT record::text FROM customer WHERE system = %s AND key = ANY(%s)", (system, sorted(set(keys)))
+    )
+    return {record.key: record for record in _decoded(cursor, CustomerRecord)}
+
+
+def load_commands(
+    cursor: Cursor[Any], system: str, *, keys: Iterable[str] = (), intents: Iterable[str] = ()
+) -> dict[str, CommandRecord]:
+    """The newest revision of commands, by key or by the intents that caused them."""
+    cursor.execute(
+        """SELECT record::text FROM command WHERE system = %s AND current AND (key = ANY(%s) OR intent = ANY(%s))
+           ORDER BY key""",
+        (system, sorted(set(keys)), sorted(set(intents))),
+    )
+    return {record.key: record for record in _decoded(cursor, CommandRecord)}
+
+
+def load_intents(
+    cursor: Cursor[Any], system: str, ids: Iterable[str] = (), *, state: str | None = None
+) -> dict[str, IntentRecord]:
+    """Intents by id, and all in one state."""
+    cursor.execute(
+        "SELECT record::text FROM intent WHERE system = %s AND (id = ANY(%s) OR state = %s) ORDER BY id",
+        (system, sorted(set(ids)), state),
+    )
+    return {record.id: record for record in _decoded(cursor, IntentRecord)}
+
+
+def load_conflicts(cursor: Cursor[Any], system: str, intents: Iterable[str]) -> dict[str, ConflictRecord]:
+    """All conflicts about these intents."""
+    cursor.execute(
+        "SELECT record::text FROM conflict WHERE system = %s AND intent = ANY(%s) ORDER BY id",
+        (system, sorted(set(intents))),
+    )
+    return {record.id: record for record in _decoded(cursor, ConflictRecord)}
+
+
+def save_invoices(
+    cursor: Cursor[Any],
+    system: str,
+    records: Iterable[InvoiceRecord],
+    parked: Mapping[str, str | None],
+    now: dt.datetime,
+) -> None:
+    """Insert or replace invoices. `parked` gives the reason for those that could not be read."""
+    upsert(
+        cursor,
+        "invoice",
+        ("system", "key"),
+        ("system", "key", "number", "customer", "state", "open_amount", "currency", "deleted", "parked", "record",
+         "updated_at"),
+        [
+            (system, r.key, r.doc.number, r.doc.customer, r.state, r.doc.open_amount, r.doc.currency, r.deleted,
+             parked.get(r.key), _text(r), now)
+            for r in records
+        ],
+    )  # fmt: skip
+
+
+def save_customers(
+    cursor: Cursor[Any],
+    system: str,
+    records: Iterable[CustomerRecord],
+    parked: Mapping[str, str | None],
+    now: dt.datetime,
+) -> None:
+    """Insert or replace customers."""
+    upsert(
+        cursor,
+        "customer",
+        ("system", "key"),
+        ("system", "key", "deleted", "parked", "record", "updated_at"),
+        [(system, r.key, r.deleted, parked.get(r.key), _text(r), now) for r in records],
+    )
+
+
+def save_intents(cursor: Cursor[Any], system: str, records: Iterable[IntentRecord]) -> None:
+    """Insert or replace intents."""
+    upsert(
+        cursor,
+        "intent",
+        ("system", "id"),
+        ("system", "id", "state", "customer", "received_at", "record"),
+        [(system, r.id, r.state, r.intent.customer, r.received_at, _text(r)) for r in records],
+    )
+
+
+def save_commands(cursor: Cursor[Any], system: str, records: Mapping[tuple[str, int], CommandRecord]) -> None:
+    """Insert or replace commands; only the newest revision of a key stays current. Leases are left as they are."""
+    newest = dict(sorted(records))
+    cursor.executemany(
+        "UPDATE command SET current = false WHERE system = %s AND key = %s AND revision < %s",
+        [(system, key, revision) for key, revision in newest.items() if revision > 1],
+    )
+    upsert(
+        cursor,
+        "command",
+        ("system", "key", "revision"),
+        ("system", "key", "revision", "current", "intent", "customer", "state", "created_at", "due_at", "fence",
+         "record"),
+        [
+            (system, key, revision, revision == newest[key], c.intent, c.customer, c.state, c.created_at, c.due_at,
+             c.fence, _text(c))
+            for (key, revision), c in records.items()
+        ],
+    )  # fmt: skip
+
+
+def save_conflicts(cursor: Cursor[Any], system: str, records: Iterable[ConflictRecord]) -> None:
+    """Insert or replace conflicts."""
+    upsert(
+        cursor,
+        "conflict",
+        ("system", "id"),
+        ("system", "id", "kind", "state", "intent", "command", "document", "customer", "detected_at", "record"),
+        [
+            (system, r.id, str(r.kind), r.state, r.intent, r.command, r.document, r.customer, r.detected_at, _text(r))
+            for r in records
+        ],
+    )
+
+
+def _lock(wanted: bool) -> str:  # noqa: FBT001 - the one caller names it
+    return " FOR UPDATE" if wanted else ""
+
+
+def _text(record: object) -> str:
+    return canonical_bytes(record).decode()
+
+
+def _decoded(cursor: Cursor[Any], kind: type[T]) -> Iterable[T]:
+    decoder = msgspec.json.Decoder(kind)
+    return [decoder.decode(text) for (text,) in cursor]

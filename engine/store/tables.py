@@ -1,0 +1,251 @@
+"""The store's tables. Migrations create them; a test holds both to each other.
+
+A record's whole value stands in its `record` column as canonical JSON; the other columns are what queries select by.
+"""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, DateTime, Index, Numeric, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+
+def _json() -> Any:
+    return Column(JSONB, nullable=False)
+
+
+def _big(**options: Any) -> Any:
+    return Column(BigInteger, nullable=False, **options)
+
+
+def _time(*, nullable: bool = False) -> Any:
+    return Column(DateTime(timezone=True), nullable=nullable)
+
+
+def _number(*, nullable: bool = False) -> Any:
+    return Column(Numeric, nullable=nullable)
+
+
+class System(SQLModel, table=True):
+    """One ERP. Its row is the head lock under which a unit of work takes its batch number."""
+
+    name: str = Field(primary_key=True)
+    connector: str
+    batch: int = Field(sa_column=_big(server_default="0"))
+
+
+class SourcePosition(SQLModel, table=True):
+    """How far a system's changes were read; committed with their effects.
+
+    `commit_lsn` is the last applied transaction's end, `snapshot` the snapshot that is being read or was read last.
+    """
+
+    __tablename__ = "source_position"
+    system: str = Field(primary_key=True)
+    epoch: str
+    resume: Any = Field(sa_column=Column(JSONB))
+    commit_lsn: int = Field(sa_column=_big())
+    source_us: int = Field(sa_column=_big())
+    snapshot: str | None = None
+    snapshot_complete: bool = False
+    updated_at: dt.datetime = Field(sa_column=_time())
+
+
+class PendingRecord(SQLModel, table=True):
+    """A record whose transaction is not complete yet: acknowledged upstream, applied later."""
+
+    __tablename__ = "pending_record"
+    system: str = Field(primary_key=True)
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    record: Any = Field(sa_column=_json())
+
+
+class MirrorRow(SQLModel, table=True):
+    """The ERP's last word on one row. A deleted row stays as its own tombstone, so that nothing old revives it."""
+
+    __tablename__ = "mirror"
+    system: str = Field(primary_key=True)
+    tbl: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    row: Any = Field(sa_column=_json())
+    commit_lsn: int = Field(sa_column=_big())
+    lsn: int = Field(sa_column=_big())
+    deleted: bool
+    snapshot: str | None = None
+
+
+class MirrorRef(SQLModel, table=True):
+    """Which rows carry which value in a related column."""
+
+    __tablename__ = "mirror_ref"
+    system: str = Field(primary_key=True)
+    tbl: str = Field(primary_key=True)
+    col: str = Field(primary_key=True)
+    val: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+
+
+class DocumentSum(SQLModel, table=True):
+    """A sum over rows that is kept by differences."""
+
+    __tablename__ = "document_sum"
+    system: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    measure: str = Field(primary_key=True)
+    amount: Decimal = Field(sa_column=_number())
+
+
+class InvoiceRow(SQLModel, table=True):
+    """An invoice or credit memo with its life."""
+
+    __tablename__ = "invoice"
+    __table_args__ = (Index("invoice_number", "system", "number"), Index("invoice_customer", "system", "customer"))
+    system: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    number: str | None = None
+    customer: str
+    state: str
+    open_amount: Decimal = Field(sa_column=_number())
+    currency: str
+    deleted: bool
+    parked: str | None = Field(default=None, sa_column=Column(Text))
+    record: Any = Field(sa_column=_json())
+    updated_at: dt.datetime = Field(sa_column=_time())
+
+
+class CustomerRow(SQLModel, table=True):
+    """A customer's facts; names and addresses are in `personal`."""
+
+    __tablename__ = "customer"
+    system: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    deleted: bool
+    parked: str | None = Field(default=None, sa_column=Column(Text))
+    record: Any = Field(sa_column=_json())
+    updated_at: dt.datetime = Field(sa_column=_time())
+
+
+class Personal(SQLModel, table=True):
+    """Personal data of a customer, outside every hash, so that it can be erased."""
+
+    system: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    number: int
+    data: Any = Field(sa_column=_json())
+
+
+class Transition(SQLModel, table=True):
+    """One step of an invoice's life, with the journal entry that holds its reason."""
+
+    system: str = Field(primary_key=True)
+    document: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    trigger: str
+    source: str
+    destination: str
+    reason: str | None = None
+    tx: str | None = None
+    commit_lsn: int | None = Field(default=None, sa_column=Column(BigInteger))
+    stream: str
+    entry: int = Field(sa_column=_big())
+    at: dt.datetime = Field(sa_column=_time())
+
+
+class IntentRow(SQLModel, table=True):
+    """What the AR side asked for."""
+
+    __tablename__ = "intent"
+    __table_args__ = (Index("intent_state", "system", "state"),)
+    system: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    state: str
+    customer: str
+    received_at: dt.datetime = Field(sa_column=_time())
+    record: Any = Field(sa_column=_json())
+
+
+class CommandRow(SQLModel, table=True):
+    """The outbox: one write and where it stands. Only the newest revision of a key is `current`."""
+
+    __tablename__ = "command"
+    __table_args__ = (Index("command_due", "system", "state", "due_at"), Index("command_intent", "system", "intent"))
+    system: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    revision: int = Field(primary_key=True)
+    current: bool
+    intent: str
+    customer: str
+    state: str
+    created_at: dt.datetime = Field(sa_column=_time())
+    due_at: dt.datetime = Field(sa_column=_time())
+    fence: int
+    lease_owner: str | None = None
+    lease_until: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    record: Any = Field(sa_column=_json())
+
+
+class ConflictRow(SQLModel, table=True):
+    """A stored disagreement."""
+
+    __tablename__ = "conflict"
+    __table_args__ = (Index("conflict_state", "system", "state"), Index("conflict_intent", "system", "intent"))
+    system: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    kind: str
+    state: str
+    intent: str | None = None
+    command: str | None = None
+    document: str | None = None
+    customer: str | None = None
+    detected_at: dt.datetime = Field(sa_column=_time())
+    record: Any = Field(sa_column=_json())
+
+
+class JournalEntry(SQLModel, table=True):
+    """One entry of the append-only, hash-chained journal. `body` is canonical JSON, hashed as it stands."""
+
+    __tablename__ = "journal"
+    __table_args__ = (Index("journal_batch", "system", "batch"),)
+    stream: str = Field(primary_key=True)
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    system: str
+    batch: int = Field(sa_column=_big())
+    at: dt.datetime = Field(sa_column=_time())
+    kind: str
+    body: str = Field(sa_column=Column(Text, nullable=False))
+    previous: str
+    hash: str
+
+
+class StreamHead(SQLModel, table=True):
+    """The end of a journal stream: its last sequence and hash."""
+
+    __tablename__ = "stream_head"
+    stream: str = Field(primary_key=True)
+    seq: int = Field(sa_column=_big())
+    hash: str
+
+
+class Backlog(SQLModel, table=True):
+    """Documents that must be assembled again, page by page, before the stream goes on."""
+
+    system: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    after_key: str | None = None
+    reason: str
+
+
+class DeadLetter(SQLModel, table=True):
+    """What could not be processed, kept with its reason and payload."""
+
+    __tablename__ = "dead_letter"
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, primary_key=True, autoincrement=True))
+    system: str
+    document: str | None = None
+    origin: str
+    reason: str = Field(sa_column=Column(Text, nullable=False))
+    payload: str = Field(sa_column=Column(Text, nullable=False))
+    at: dt.datetime = Field(sa_column=_time())

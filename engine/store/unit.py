@@ -1,0 +1,136 @@
+"""The unit of work: one database transaction that commits everything that one batch led to, or nothing.
+
+Pipeline, dispatcher and intake each open one for what they were told. It takes its system's head lock first, so
+that units of one system come one after the other and their batch numbers are the order in which they decided.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from engine.model.canonical import to_plain
+from engine.model.events import Moved
+from engine.rules.decide import RULES_VERSION
+from engine.rules.desk import Decision
+from engine.store import records
+from engine.store.bulk import append, upsert
+from engine.store.journal import MACHINES_VERSION, Chain, Entry, Placed
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class UnknownSystemError(LookupError):
+    """The system is not in the store; `arsync run` enters the systems of the configuration."""
+
+
+class Unit:
+    """An open unit of work. Read through `cursor`; hand in decisions; everything is written when it closes."""
+
+    def __init__(self, connection: Connection, system: str, now: dt.datetime, versions: Mapping[str, Any]) -> None:
+        self.cursor = connection.cursor()
+        self.system = system
+        self.now = now
+        row = self.cursor.execute(
+            "UPDATE system SET batch = batch + 1 WHERE name = %s RETURNING batch", (system,)
+        ).fetchone()
+        if row is None:
+            raise UnknownSystemError(f"system {system} is not in the store; start `arsync run` once to enter it")
+        self.batch = int(row[0])
+        heads = self.cursor.execute(
+            "SELECT stream, seq, hash FROM stream_head WHERE stream LIKE %s", (f"{system}/%",)
+        )
+        self.chain = Chain(
+            system,
+            self.batch,
+            {stream: (seq, own) for stream, seq, own in heads},
+            {"machines": MACHINES_VERSION, "rules": RULES_VERSION, **versions},
+        )
+        self._decided = Decision()
+        self._transitions: list[tuple[Any, ...]] = []
+        self._parked_invoices: dict[str, str | None] = {}
+        self._parked_customers: dict[str, str | None] = {}
+
+    def record(self, entry: Entry, decision: Decision, *, tx: str | None = None, commit: int | None = None) -> Placed:
+        """Journal what was told with what was decided, and keep the decision's records for writing."""
+        placed = self.chain.add(entry)
+        merged = self._decided
+        merged.invoices.update(decision.invoices)
+        merged.customers.update(decision.customers)
+        merged.intents.update(decision.intents)
+        merged.commands.update(decision.commands)
+        merged.conflicts.update(decision.conflicts)
+        last = {key: record.moves for key, record in decision.invoices.items()}
+        for effect in reversed(decision.effects):
+            if isinstance(effect, Moved) and effect.machine == "invoice":
+                self._transitions.append((
+                    self.system, f"invoice/{effect.subject}", last[effect.subject], effect.trigger, effect.source,
+                    effect.destination, effect.reason, tx, commit, placed.stream, placed.seq, entry.at,
+                ))  # fmt: skip
+                last[effect.subject] -= 1
+        return placed
+
+    def refresh(self, decision: Decision) -> None:
+        """Keep records whose guard alone is new: nothing was decided, nothing is journalled."""
+        self._decided.invoices.update(decision.invoices)
+        self._decided.customers.update(decision.customers)
+
+    def park(self, kind: str, key: str, reason: str | None) -> None:
+        """Mark a document as unreadable, or as readable again."""
+        (self._parked_invoices if kind == "invoice" else self._parked_customers)[key] = reason
+
+    def dead_letter(self, origin: str, reason: str, payload: str, document: str | None = None) -> None:
+        """Keep what could not be processed."""
+        self.cursor.execute(
+            """INSERT INTO dead_letter (system, document, origin, reason, payload, at)
+               VALUES (%s, %s, %s, %s, %s, %s)""",
+            (self.system, document, origin, reason, payload, self.now),
+        )
+
+    def flush(self) -> None:
+        """Write everything that was handed in; the transaction's end makes it true."""
+        cursor, system, decided = self.cursor, self.system, self._decided
+        records.save_invoices(cursor, system, decided.invoices.values(), self._parked_invoices, self.now)
+        records.save_customers(cursor, system, decided.customers.values(), self._parked_customers, self.now)
+        records.save_intents(cursor, system, decided.intents.values())
+        records.save_commands(cursor, system, decided.commands)
+        records.save_conflicts(cursor, system, decided.conflicts.values())
+        for table, parked in (("invoice", self._parked_invoices), ("customer", self._parked_customers)):
+            cursor.executemany(
+                f"UPDATE {table} SET parked = %s WHERE system = %s AND key = %s",  # noqa: S608 - one of two names
+                [(reason, system, key) for key, reason in parked.items()],
+            )
+        append(
+            cursor,
+            "transition",
+            ("system", "document", "seq", "trigger", "source", "destination", "reason", "tx", "commit_lsn", "stream",
+             "entry", "at"),
+            self._transitions,
+        )  # fmt: skip
+        append(
+            cursor,
+            "journal",
+            ("stream", "seq", "system", "batch", "at", "kind", "body", "previous", "hash"),
+            self.chain.rows,
+        )
+        touched = {row[0] for row in self.chain.rows}
+        heads = [(stream, *self.chain.heads[stream]) for stream in sorted(touched)]
+        upsert(cursor, "stream_head", ("stream",), ("stream", "seq", "hash"), heads)
+
+
+@contextmanager
+def unit_of_work(
+    connection: Connection, system: str, now: dt.datetime, versions: Mapping[str, Any] | None = None
+) -> Iterator[Unit]:
+    """Open a unit of work; it commits when the block ends and leaves no trace when the block raises."""
+    with connection.transaction():
+        unit = Unit(connection, system, now, versions or {})
+        yield unit
+        unit.flush()
+
+
+def plain_event(event: object) -> Any:
+    """An event as the journal keeps it."""
+    return to_plain(event)
