@@ -34,6 +34,18 @@ class Item:
     taxed: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """One invoice to be written; `party` is Tryton's id of the customer."""
+
+    party: int
+    items: tuple[Item, ...]
+    invoice_date: dt.date
+    currency: str = "EUR"
+    term: str = "Net 30"
+    reference: str = ""
+
+
 class Accountant(Books):
     """Every verb returns when Tryton has committed it, and raises `RpcError` when Tryton refused it."""
 
@@ -48,9 +60,18 @@ class Accountant(Books):
         reference: str = "",
     ) -> int:
         """Write and post an invoice; gives its id. Dates must not go back behind the last posted invoice."""
-        address = self._find("party.address", [["party", "=", party]])
-        taxes = [["add", [self._find("account.tax", [["parent", "=", None]])]]]
-        money = self._find("currency.currency", [["code", "=", currency]])
+        bill = Bill(party, tuple(items), invoice_date, currency, term, reference)
+        return self.create_invoices([bill])[0]
+
+    def create_invoices(self, bills: Sequence[Bill]) -> list[int]:
+        """Write and post invoices in their order, in two calls for all: many times faster than one by one."""
+        drafts = [self._draft(bill) for bill in bills]
+        numbers = [int(number) for number in self._call("account.invoice.create", drafts)]
+        self._call("account.invoice.post", numbers)
+        return numbers
+
+    def _draft(self, bill: Bill) -> dict[str, Any]:
+        money = self._known("currency.currency", "code", bill.currency)
         lines = [
             {
                 "type": "line",
@@ -59,26 +80,23 @@ class Accountant(Books):
                 "quantity": item.quantity,
                 "unit_price": item.price,
                 "currency": money,
-                "taxes": taxes if item.taxed else [],
+                "taxes": [["add", [self._tax]]] if item.taxed else [],
             }
-            for item in items
+            for item in bill.items
         ]
-        values = {
+        return {
             "type": "out",
             "company": self._company,
-            "party": party,
-            "invoice_address": address,
+            "party": bill.party,
+            "invoice_address": self._known("party.address", "party", bill.party),
             "currency": money,
-            "journal": self._find("account.journal", [["type", "=", "revenue"]]),
+            "journal": self._known("account.journal", "type", "revenue"),
             "account": self._receivable,
-            "payment_term": self._find("account.invoice.payment_term", [["name", "=", term]]),
-            "invoice_date": invoice_date,
-            "reference": reference,
+            "payment_term": self._known("account.invoice.payment_term", "name", bill.term),
+            "invoice_date": bill.invoice_date,
+            "reference": bill.reference,
             "lines": [["create", lines]],
         }
-        invoice = int(self._call("account.invoice.create", [values])[0])
-        self._call("account.invoice.post", [invoice])
-        return invoice
 
     def pay(self, invoice: int, amount: Decimal, text: str, date: dt.date) -> None:
         """Book a receipt of `amount`, in the invoice's currency, for all or a part of what is open."""
@@ -152,6 +170,21 @@ class Accountant(Books):
     @cached_property
     def _revenue(self) -> int:
         return self._find("account.account", [["type.revenue", "=", True], ["closed", "!=", True]])
+
+    @cached_property
+    def _tax(self) -> int:
+        return self._find("account.tax", [["parent", "=", None]])
+
+    def _known(self, model: str, field: str, value: str | int) -> int:
+        """The first record with this value; asked once, for these do not change under an accountant's hands."""
+        key = (model, value)
+        if key not in self._found:
+            self._found[key] = self._find(model, [[field, "=", value]])
+        return self._found[key]
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str | int], int]:
+        return {}
 
     def _call(self, method: str, *params: Any) -> Any:
         return self._confirmed(lambda: self._session.call(f"model.{method}", *params))

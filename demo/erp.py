@@ -4,12 +4,11 @@ It promises that everything runs on 127.0.0.1 below one folder, that the second 
 (the set-up database is kept in `cache`), and that `stop` leaves no process.
 """
 
-import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 import psycopg
@@ -18,13 +17,11 @@ from psycopg import sql
 from connectors.tryton.rpc import Session
 from connectors.tryton.tables import TABLES
 from demo.accountant import Accountant
-from demo.company import CompanyPlan, build
+from demo.company import CompanyPlan
+from demo.erp_filling import Filling
 from demo.erp_server import TrytonServer
-from demo.erp_template import Template, digest
 from engine.store.embedded import Cluster
-from engine.store.embedded_programs import write_private
 
-MODULES = ("account_invoice", "account_credit_limit", "account_statement", "account_payment")
 POSTGRES_SETTINGS = {
     "wal_level": "logical",
     "max_replication_slots": "8",
@@ -38,12 +35,8 @@ POSTGRES_SETTINGS = {
 DATABASE = "tryton"
 OWNER = "tryton"
 CAPTURE = "capture"
-ADMIN = "admin"
 BOT = "ar_bot"
 ACCOUNTANT = "accountant"
-NEWS_SECONDS = 10.0
-STATISTICS_SECONDS = 1.0
-CATALOG = ("pg_attribute", "pg_class", "pg_constraint", "pg_depend", "pg_index", "pg_namespace", "pg_type")
 
 
 class DemoErp:
@@ -135,7 +128,18 @@ class DemoErp:
                 f"postgresql://{OWNER}:{quote(self._roles[OWNER], safe='')}@{self.cluster.host}:{self.cluster.port}/"
             )
             self._server = TrytonServer(self._folder, DATABASE, uri)
-            self._fill()
+            self._passwords = Filling(
+                folder=self._folder,
+                cache=self._cache,
+                cluster=self.cluster,
+                server=self._server,
+                plan=self._plan,
+                database=DATABASE,
+                owner=OWNER,
+                owner_password=self._roles[OWNER],
+                users=(BOT, ACCOUNTANT),
+                progress=self._progress,
+            ).fill()
             self._open_for_capture()
             self._progress("Starting Tryton")
             self._server.start()
@@ -163,63 +167,6 @@ class DemoErp:
             raise RuntimeError("The ERP was not started: call start() first")
         return self._server
 
-    def _fill(self) -> None:
-        """Find the books in the folder, or restore the kept set-up, or make it."""
-        here = self._folder / "passwords.json"
-        if here.exists():
-            self._passwords = dict(json.loads(here.read_text(encoding="utf-8")))
-            return
-        self._empty_database()
-        template = Template(self._cache, digest(self._plan, MODULES))
-        if template.exists:
-            self._progress("Restoring the company")
-            template.restore(self._connection())
-            self._passwords = template.passwords()
-        else:
-            self._make(template)
-        write_private(here, json.dumps(self._passwords))
-
-    def _make(self, template: Template) -> None:
-        passwords = {login: secrets.token_urlsafe(24) for login in (ADMIN, BOT, ACCOUNTANT)}
-        self._progress("Installing Tryton's modules (only the first time on this machine, about a minute)")
-        with psycopg.connect(self.cluster.dsn(DATABASE), autocommit=True) as connection:
-            self._running.install(MODULES, passwords[ADMIN], self._while_installing(connection))
-        self._progress("Setting up the company")
-        self._running.start()
-        users = {login: password for login, password in passwords.items() if login != ADMIN}
-        with Session(self.url, DATABASE, ADMIN, passwords[ADMIN]) as session:
-            build(session, self._plan, users)
-        self._running.stop()
-        self._progress("Keeping the company for the next time")
-        template.keep(self._connection(), passwords)
-        self._passwords = passwords
-
-    def _while_installing(self, connection: psycopg.Connection[tuple[Any, ...]]) -> Callable[[float], None]:
-        """Tell how long it takes, and keep the statistics of the catalog fresh.
-
-        Thousands of columns and constraints appear within seconds. Without new statistics PostgreSQL plans
-        Tryton's questions about them as if there were none, and the installation takes half as long again.
-        """
-        told = counted = 0.0
-
-        def waiting(passed: float) -> None:
-            nonlocal told, counted
-            if passed - told >= NEWS_SECONDS:
-                told = passed
-                self._progress(f"Installing Tryton's modules: {passed:.0f} s")
-            if passed - counted >= STATISTICS_SECONDS:
-                counted = passed
-                for table in CATALOG:
-                    connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier("pg_catalog", table)))
-
-        return waiting
-
-    def _empty_database(self) -> None:
-        """What is there without passwords beside it was left half made."""
-        with psycopg.connect(self.cluster.dsn(), autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(DATABASE)))
-        self.cluster.ensure_database(DATABASE, owner=OWNER)
-
     def _open_for_capture(self) -> None:
         """Let the capture role read and publish, and make each change carry the whole row before it."""
         with psycopg.connect(self.cluster.dsn(DATABASE), autocommit=True) as connection:
@@ -229,12 +176,3 @@ class DemoErp:
             present = {str(row[0]) for row in found}
             for table in (spec.name for spec in TABLES if spec.name in present):
                 connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(sql.Identifier(table)))
-
-    def _connection(self) -> dict[str, str]:
-        return {
-            "PGHOST": self.cluster.host,
-            "PGPORT": str(self.cluster.port),
-            "PGUSER": OWNER,
-            "PGPASSWORD": self._roles[OWNER],
-            "PGDATABASE": DATABASE,
-        }

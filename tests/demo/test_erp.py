@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from connectors.tryton import rpc
-from demo.accountant import Accountant, Item
+from demo.accountant import Accountant, Bill, Item
 from demo.books import Way
+from demo.company import CompanyPlan, Customer, Money
 from demo.erp import DemoErp
 
 pytestmark = pytest.mark.live
@@ -81,6 +82,17 @@ def test_pays_in_parts_and_bounces(accountant: Accountant) -> None:
     accountant.pay(number, Decimal("100.00"), "AGAIN-1", DAY)
     assert invoice(accountant, number) == ("paid", Decimal(0))
     assert accountant.receivable_total() == owed
+
+
+def test_writes_many_invoices_at_once_in_their_order(accountant: Accountant) -> None:
+    party = customer(accountant, EUR_CUSTOMER)
+    bills = [Bill(party, (Item("Box", Decimal(price), taxed=False),), DAY) for price in (10, 20, 30)]
+    made = accountant.create_invoices(bills)
+    rows = {row["id"]: row for row in accountant.invoices()}
+    assert [rows[number]["amount_to_pay"] for number in made] == [10, 20, 30]
+    assert [rows[number]["state"] for number in made] == ["posted"] * 3
+    numbers = [rows[number]["number"] for number in made]
+    assert numbers == sorted(numbers)
 
 
 def test_refuses_to_pay_more_than_is_open(accountant: Accountant) -> None:
@@ -236,3 +248,24 @@ def _belongs(pid: int, folder: Path) -> bool:
         return str(folder) in " ".join(psutil.Process(pid).cmdline())
     except psutil.NoSuchProcess:
         return False
+
+
+def test_another_plan_gives_another_company(tmp_path: Path) -> None:
+    cache = Path(os.environ.get("ARSYNC_CACHE", "~/.cache/arsync")).expanduser()
+    pounds = Money("GBP", "Pound sterling", "£", ((dt.date(2025, 1, 1), Decimal(1)),))
+    plan = CompanyPlan(
+        name="Other Ltd",
+        currencies=(pounds,),
+        invoice_prefix="SI",
+        terms=(("Thirty", (30,)),),
+        customers=(Customer("Only One", "York", Decimal(10), "GBP"),),
+    )
+    said: list[str] = []
+    with DemoErp(tmp_path, cache, said.append, plan=plan) as other, other.accountant() as working:
+        party = customer(working, "Only One")
+        items = [Item("Tea", Decimal("9.99"), taxed=False)]
+        number = working.create_invoice(party, items, invoice_date=DAY, currency="GBP", term="Thirty")
+        (row,) = working.invoices()
+        assert (row["id"], row["number"], row["currency"]) == (number, "SI2026-00001", "GBP")
+        assert [one["name"] for one in working.customers()] == ["Only One"]
+        assert working.receivable_total() == Decimal("9.99")
