@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -159,17 +160,21 @@ def test_passwords_stand_in_their_file_alone(cluster: Cluster) -> None:
 def test_committed_data_survive_a_killed_server_whose_children_linger(cluster: Cluster) -> None:
     cluster.start()
     ask(cluster.dsn(), "CREATE TABLE kept (figure int)")
-    with psycopg.connect(cluster.dsn()) as busy:
+    busy = psycopg.connect(cluster.dsn())
+    linger = psutil.Process(busy.info.backend_pid)
+    try:
         ask(cluster.dsn(), "INSERT INTO kept VALUES (1)")
         busy.execute("INSERT INTO kept VALUES (2)")
         # A stopped child cannot notice that its server died; it holds the shared memory on.
-        linger = psutil.Process(busy.info.backend_pid)
         linger.suspend()
         cluster.kill()
         assert not cluster.running
         assert linger.is_running()
         cluster.start()
         assert not linger.is_running() or linger.status() == psutil.STATUS_ZOMBIE
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            linger.kill()
         busy.close()
     assert ask(cluster.dsn(), "SELECT array_agg(figure) FROM kept") == [1]
 
