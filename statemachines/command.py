@@ -1,7 +1,7 @@
 """The life of a command: one write to an ERP, from the decision to its echo. The rules fire its triggers.
 
 Its promises: a command whose answer was lost goes out again only when its absence is proven, and only the change
-stream confirms. The echo may come before the answer, or instead of it, so it is taken in every state that is not its end.
+stream confirms. The echo may come before the answer, or instead of it: every state but `confirmed` takes it.
 """
 
 from enum import StrEnum
