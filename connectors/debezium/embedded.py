@@ -85,13 +85,17 @@ class EmbeddedSource:
 
         SourceError when Debezium's process has ended.
         """
-        if self._offset is None:
-            batch = self._receive(timeout)
+        until = time.monotonic() + timeout
+        while self._offset is None:
+            batch = self._receive(until)
             if batch is None:
                 return None
             self._offset = batch.offset
             decoded = (decode(topic, key, value) for topic, key, value in batch.messages)
             self._rest = [record for record in decoded if record is not None]
+            if not self._rest and self._offset == self._committed:
+                # A heartbeat while the ERP rests: there is nothing that the engine could commit.
+                self.acknowledge()
         records, self._rest = self._rest[: self._max_batch], self._rest[self._max_batch :]
         return SourceBatch(records, self._resume())
 
@@ -117,8 +121,7 @@ class EmbeddedSource:
         self._lsn = max(self._lsn, _furthest(offset))
         return {"epoch": self._epoch, "slot": self._slot, "lsn": self._lsn, "offset": offset}
 
-    def _receive(self, timeout: float) -> Batch | None:
-        until = time.monotonic() + timeout
+    def _receive(self, until: float) -> Batch | None:
         while (frame := self._frames.take()) is None:
             ready, _, _ = select.select([self._line], [], [], max(0.0, until - time.monotonic()))
             if not ready:
@@ -319,4 +322,5 @@ def _last_words(log: Path, begun: int) -> str:
     except OSError:
         return ""
     causes = [line.strip() for line in lines if line.lstrip().startswith("Caused by:") or " ERROR " in line]
-    return f" ({causes[-1][:300]})" if causes else ""
+    telling = [cause for cause in causes if "PSQLException" in cause] or causes
+    return f" ({telling[-1][:300]})" if telling else ""
