@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.debezium.embedded import where_to_go_on
 from connectors.debezium.preflight import Server, Slot
+from connectors.debezium.resuming import where_to_go_on
 from connectors.debezium.settings import default_name, properties, read_options
 from connectors.debezium.source import open_embedded
 from engine.ports.errors import ConfigError, SourceRefused
