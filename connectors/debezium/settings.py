@@ -16,6 +16,12 @@ from engine.ports.source import SourceSetup
 HEARTBEAT_PREFIX: Final = "arsync"
 OFFSETS: Final = "offsets.dat"
 _NAME_LIMIT: Final = 63
+# What the promises of this package hang on, or what has an option of its own.
+_RESERVED: Final = re.compile(
+    r"name|topic\.prefix|connector\.class|database\.(hostname|port|dbname|user|password|sslmode)|plugin\.name"
+    r"|slot\.(name|drop\.on\.stop)|publication\.name|offset\..*|lsn\.flush\.mode|provide\.transaction\.metadata"
+    r"|snapshot\.mode|table\..*list|column\..*list|errors\.max\.retries"
+)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +64,9 @@ def read_options(setup: SourceSetup) -> Options:
         raise ConfigError(f"system {setup.system}: its source cannot be understood: {error}") from error
     if not re.fullmatch(r"[1-9]\d*[kmgKMG]", options.heap):
         raise ConfigError(f"system {setup.system}: source.heap is {options.heap!r}; write a size like 512m")
+    reserved = sorted(name for name in options.properties if _RESERVED.fullmatch(name))
+    if reserved:
+        raise ConfigError(f"system {setup.system}: source.properties may not set {', '.join(reserved)}; leave it out")
     if not setup.tables:
         raise ConfigError(f"system {setup.system}: no table is to be captured; its connector must name some")
     name = default_name(setup.system)

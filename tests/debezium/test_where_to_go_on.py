@@ -115,6 +115,8 @@ def test_names_that_postgresql_takes() -> None:
         ({"passwort": "x"}, "passwort"),
         ({"port": "none"}, "port"),
         ({"heap": "512m -version"}, "heap"),
+        ({"properties": {"slot.name": "x"}}, "slot.name"),
+        ({"properties": {"offset.storage": "x"}}, "offset.storage"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, options: dict[str, Any], words: str) -> None:
