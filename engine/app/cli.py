@@ -1,0 +1,51 @@
+"""The command `arsync`. Each verb's file is imported only when the verb is called, so that the line answers fast."""
+
+import importlib
+import sys
+
+import click
+
+_VERBS = {
+    "customers": ("documents", "customers"),
+    "invoices": ("documents", "invoices"),
+    "machines": ("machines", "machines"),
+    "migrate": ("migrate", "migrate"),
+    "run": ("run", "run"),
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _VERBS:
+            return None
+        module, name = _VERBS[cmd_name]
+        command = getattr(importlib.import_module(f"engine.app.verbs.{module}"), name)
+        return command if isinstance(command, click.Command) else None
+
+
+@click.group(cls=_Verbs)
+@click.version_option(package_name="arsync")
+@click.option("--config", metavar="FILE", help="The configuration; $ARSYNC_CONFIG or arsync.toml otherwise.")
+@click.pass_context
+def cli(context: click.Context, config: str | None) -> None:
+    """Two-way sync between ERPs and accounts receivable."""
+    from engine.app.config import load_config
+
+    context.obj = load_config(config)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 called wrongly."""
+    from engine.ports.errors import ConnectorError
+
+    try:
+        cli.main(standalone_mode=True)
+    except ConnectorError as error:
+        click.echo(f"arsync: {error}", err=True)
+        sys.exit(1)
+    except RuntimeError as error:
+        click.echo(f"arsync: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,136 @@
+"""Reads `arsync.toml`. Every mistake is named with its place in the file and how to mend it.
+
+Secrets never stand in the file: a setting `x` that is secret is given as `x_env` (an environment variable) or
+`x_file` (a file that holds it), and is read when it is needed.
+"""
+
+import datetime as dt
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.model.records import ConflictKind
+from engine.ports.errors import ConfigError
+from engine.rules.policy import Choice, Policy
+
+DEFAULT_FILE = "arsync.toml"
+_SECRETS = ("password", "token", "secret", "dsn", "owner_dsn")
+
+
+class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where arsync keeps what it knows. Without a `dsn` it runs its own PostgreSQL in `folder`."""
+
+    folder: str = ".arsync"
+    dsn: str | None = None
+    owner_dsn: str | None = None
+
+
+class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done about conflicts, and the bounds of waiting; times in seconds."""
+
+    choices: dict[ConflictKind, Choice] = {}
+    settle_seconds: float = 300
+    unknown_document_seconds: float = 900
+    retry_seconds: float = 2
+    most_stales: int = 20
+
+
+class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ERP: its connector, where its changes come from, and where commands go."""
+
+    connector: str
+    source: dict[str, Any] = {}
+    target: dict[str, Any] = {}
+    policy: PolicyConfig = PolicyConfig()
+
+
+class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the daemon runs. `port` serves health and metrics on 127.0.0.1; 0 chooses a free one."""
+
+    port: int = 9464
+    batch_size: int = 2000
+    quiet_seconds: float = 1.0
+    brake: int = 100
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    store: StoreConfig = StoreConfig()
+    daemon: DaemonConfig = DaemonConfig()
+    systems: dict[str, SystemConfig] = {}
+    log_format: str = "console"
+
+
+def load_config(path: str | None) -> tuple[Config, Path]:
+    """The configuration and the folder that its relative paths start from.
+
+    Looks at `path`, else at $ARSYNC_CONFIG, else at `arsync.toml` here. Where no file was named and none is here,
+    the defaults hold: a store in `.arsync` and no systems.
+
+    Raises:
+        ConfigError: the file is missing, is no TOML, or has a wrong or unknown setting.
+    """
+    named = path or os.environ.get("ARSYNC_CONFIG")
+    file = Path(named or DEFAULT_FILE)
+    if not file.exists():
+        if named is None:
+            return Config(), Path.cwd()
+        raise ConfigError(f"there is no configuration file {file}; `arsync init` writes one")
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None
+    try:
+        config = msgspec.convert(_secrets_read(raw, file.parent, ""), Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file}: {error}; `arsync init --print` shows every setting") from None
+    for name in config.systems:
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(f"{file}: system name {name!r} may hold letters, digits, - and _ only")
+    return config, file.resolve().parent
+
+
+def policy_of(config: PolicyConfig) -> Policy:
+    """The policy as a value for the rules."""
+    return Policy(
+        choices=config.choices,
+        settle_time=dt.timedelta(seconds=config.settle_seconds),
+        unknown_for=dt.timedelta(seconds=config.unknown_document_seconds),
+        retry_after=dt.timedelta(seconds=config.retry_seconds),
+        most_stales=config.most_stales,
+    )
+
+
+def _secrets_read(value: Any, folder: Path, place: str) -> Any:
+    """The same settings with `x_env` and `x_file` replaced by `x`, for settings that are secret."""
+    if not isinstance(value, dict):
+        return value
+    read: dict[str, Any] = {}
+    for name, item in value.items():
+        where = f"{place}.{name}" if place else name
+        stem, _, way = name.rpartition("_")
+        if stem in _SECRETS and way in ("env", "file"):
+            read[stem] = _secret(item, way, folder, where)
+        elif name == "password":
+            raise ConfigError(f"{where}: a password does not belong in the file; use {name}_env or {name}_file")
+        else:
+            read[name] = _secrets_read(item, folder, where)
+    return read
+
+
+def _secret(name: Any, way: str, folder: Path, where: str) -> str:
+    if not isinstance(name, str):
+        raise ConfigError(f"{where} must be text: the name of {'a variable' if way == 'env' else 'a file'}")
+    if way == "env":
+        if name not in os.environ:
+            raise ConfigError(f"{where} names the environment variable {name}, which is not set")
+        return os.environ[name]
+    file = folder / name
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{where} names the file {file}, which cannot be read: {error.strerror}") from None

@@ -1,0 +1,39 @@
+"""Finds connectors, sources and verbs by their entry points, so that the engine knows none of them by name."""
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from engine.ports.connector import Connector
+from engine.ports.errors import ConfigError
+from engine.ports.source import OpenSource
+
+CONNECTORS = "arsync.connectors"
+SOURCES = "arsync.sources"
+VERBS = "arsync.verbs"
+
+
+def names(group: str) -> list[str]:
+    """The installed names of a group, in order."""
+    return sorted(entry.name for entry in entry_points(group=group))
+
+
+def connector(name: str) -> Connector:
+    """A connector by the name that the configuration gives.
+
+    Raises:
+        ConfigError: no such connector is installed.
+    """
+    return cast("Connector", _find(CONNECTORS, name, "connector"))
+
+
+def source(options: Mapping[str, Any], default: str) -> OpenSource:
+    """The source that a `source` section asks for by `type`."""
+    return cast("OpenSource", _find(SOURCES, str(options.get("type", default)), "source type"))
+
+
+def _find(group: str, name: str, what: str) -> object:
+    found: EntryPoint | None = next((e for e in entry_points(group=group) if e.name == name), None)
+    if found is None:
+        raise ConfigError(f"there is no {what} {name!r}; installed are: {', '.join(names(group)) or 'none'}")
+    return found.load()
