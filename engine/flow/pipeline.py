@@ -25,6 +25,7 @@ from engine.rules.policy import Policy
 from engine.store import backlog, mirror, position, sums
 from engine.store.journal import Entry
 from engine.store.mirror import MirrorEntry
+from engine.store.position import StoredPosition
 from engine.store.unit import Connection, unit_of_work
 from engine.store.unit import Unit as Work
 
@@ -66,7 +67,7 @@ class Pipeline:
         with connection.transaction(), connection.cursor() as cursor:
             stored = position.load_position(cursor, system)
             pending = position.load_pending(cursor, system)
-        self._position = stored or position.StoredPosition(epoch=epoch, resume=None)
+        self._position = stored or StoredPosition(epoch=epoch, resume=None)
         self._grouper = Grouper(
             commit=self._position.commit,
             snapshot=self._position.snapshot,
@@ -77,7 +78,7 @@ class Pipeline:
         self._lookups: list[Image] | None = None
 
     @property
-    def position(self) -> position.StoredPosition:
+    def position(self) -> StoredPosition:
         """How far was committed."""
         return self._position
 
@@ -145,7 +146,7 @@ class Pipeline:
         if units:
             self._bad_in_a_row = 0
 
-    def _moved(self, units: Sequence[Unit]) -> position.StoredPosition:
+    def _moved(self, units: Sequence[Unit]) -> StoredPosition:
         moved = self._position
         for unit in units:
             moved = msgspec.structs.replace(

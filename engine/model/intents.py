@@ -7,9 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="an identifier, at most 200 characters")]
-Amount = Annotated[
-    Decimal, msgspec.Meta(gt=0, description="a decimal as text, greater than zero, in the intent's currency")
-]
+Amount = Annotated[Decimal, msgspec.Meta(description="a decimal as text, greater than zero, in the intent's currency")]
 
 
 class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,11 +56,12 @@ def parse_intent(raw: bytes | str) -> Intent:
         intent = msgspec.json.decode(raw, type=Intent)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntentError(f"{error}; `arsync intents schema` prints what an intent must look like") from None
+    amounts = [intent.amount, *(a.amount for a in intent.allocations)]
+    if not all(amount.is_finite() and amount > 0 for amount in amounts):
+        raise IntentError(f"intent {intent.id}: every amount must be a number greater than zero")
     allocated = sum((a.amount for a in intent.allocations), Decimal(0))
     if allocated != intent.amount:
         raise IntentError(f"intent {intent.id}: its amount is {intent.amount}, its allocations add up to {allocated}")
-    if not all(a.amount.is_finite() for a in intent.allocations):
-        raise IntentError(f"intent {intent.id}: an amount is not a finite number")
     invoices = [a.invoice for a in intent.allocations]
     if len(set(invoices)) != len(invoices):
         raise IntentError(f"intent {intent.id}: it names the same invoice twice; add the two amounts together")

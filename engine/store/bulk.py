@@ -44,3 +44,5 @@ def upsert(
             action,
         )
     )
+    # A unit of work may merge into one table more than once.
+    cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(staging)))
