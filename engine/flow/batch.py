@@ -65,7 +65,8 @@ class Batch:
         )
         stored = [(table, key, e.row) for (table, key), e in self.before.items() if not e.deleted]
         future = [(change.table, change.key, change.row) for change in changes if change.op is not Op.DELETE]
-        loaded = Loader(self._relations, self._fetch).load(stored, future, roots)
+        owed = {root for table, _, row in (*stored, *future) for root, _, _ in self._amounts(table, row)}
+        loaded = Loader(self._relations, self._fetch).load(stored, future, [*roots, *sorted(owed)])
         for table, key, row in loaded:
             if (table, key) not in self.before or not self.before[table, key].deleted:
                 self.rows.put(table, key, row)
@@ -134,21 +135,22 @@ class Batch:
     def _root_table(self, root: Root) -> str:
         return next(table for table, kind in self._relations.roots.items() if kind is root[0])
 
-    def _add_amounts(self, table: str, row: Row | None, sign: int) -> None:
+    def _amounts(self, table: str, row: Row | None) -> list[tuple[Root, str, Decimal]]:
+        """What a row adds to which sums; nothing when it cannot be read: its documents say so themselves."""
         if row is None or table not in self._summed:
-            return
+            return []
         try:
-            amounts = list(self._mapping.amounts(table, row, self.rows))
+            return [((a.kind, a.key), a.measure, a.amount) for a in self._mapping.amounts(table, row, self.rows)]
         except _UNREADABLE:
-            return  # The documents of this row cannot be read either, and say so.
-        for amount in amounts:
-            root = (amount.kind, amount.key)
+            return []
+
+    def _add_amounts(self, table: str, row: Row | None, sign: int) -> None:
+        for root, measure, amount in self._amounts(table, row):
             if root not in self._sums:
                 self._sums[root] = sums.load_sums(self._cursor, self._system, [root]).get(root, {})
-            before = self._sums[root].get(amount.measure, Decimal(0))
-            self._sums[root][amount.measure] = before + sign * amount.amount
-            self.changed_sums.add((root, amount.measure))
-            self._unit_sums.add((root, amount.measure))
+            self._sums[root][measure] = self._sums[root].get(measure, Decimal(0)) + sign * amount
+            self.changed_sums.add((root, measure))
+            self._unit_sums.add((root, measure))
 
     def _fetch(self, wanted: set[Wanted]) -> list[Image]:
         keys = [(table, value) for table, column, value in wanted if column == KEY]
