@@ -4,15 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test prove lint clean
+.PHONY: test prove lint clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[demo,dev]"
 	touch $(STAMP)
-
-demo: $(STAMP)
-	$(BIN)/arsync demo
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -69,7 +69,8 @@ def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> V
 
 def event_of(telling: Telling, view: View, work: Work) -> DocumentsTold | None:
     """The event, without the documents of which nothing is new; None when nothing is."""
-    invoices, customers = [], []
+    invoices: list[Told] = []
+    customers: list[Told] = []
     for assembly in telling.assemblies:
         kind, key = assembly.root
         if assembly.trouble is not None:

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import msgspec
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="an identifier, at most 200 characters")]
-Amount = Annotated[Decimal, msgspec.Meta(description="a decimal as text, greater than zero, in the intent's currency")]
+Amount = Annotated[
+    Decimal, msgspec.Meta(description="a decimal as text, greater than zero, in the intent's currency")
+]
 
 
 class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 """Decides on commands: sending, answers, look-ups, time running out, and the echo that confirms."""
 
 import datetime as dt
+from typing import Any
 
 import msgspec
 
@@ -55,7 +56,7 @@ def take_outcome(desk: Desk, event: OutcomeReceived) -> None:
         return
     outcome, at, key = event.outcome, event.at, command.key
     retry_at = at + desk.policy.retry_after
-    told = {"outcome": outcome, "reference": outcome.reference or command.reference}
+    told: dict[str, Any] = {"outcome": outcome, "reference": outcome.reference or command.reference}
     if command.state == CommandState.PART_DONE:
         _take_next_step(desk, command, event)
     elif outcome.kind is OutcomeKind.ACCEPTED:
@@ -73,7 +74,7 @@ def take_outcome(desk: Desk, event: OutcomeReceived) -> None:
         desk.move_command(key, "lose_answer", due_at=retry_at, **told)
 
 
-def _take_stale(desk: Desk, command: CommandRecord, at: dt.datetime, told: dict[str, object]) -> None:
+def _take_stale(desk: Desk, command: CommandRecord, at: dt.datetime, told: dict[str, Any]) -> None:
     """The guard no longer held. The mirror will soon tell why; until then the command stays stale."""
     desk.move_command(
         command.key, "find_stale", stales=command.stales + 1, due_at=at + desk.policy.retry_after, **told

