@@ -26,7 +26,7 @@ from connectors.debezium.process import LOG, check_programs, jvm_options, last_w
 from connectors.debezium.resuming import claim, furthest, where_to_go_on
 from connectors.debezium.settings import OFFSETS, properties, read_options
 from connectors.debezium.wire import COMMITTED, Batch, Frames, Offset, Start
-from engine.model.change import Record
+from engine.model.change import Record, RowChange, SnapshotMark, TransactionEnd
 from engine.ports.errors import SourceError
 from engine.ports.source import Resume, SourceBatch, SourceSetup
 
@@ -44,6 +44,8 @@ class EmbeddedSource:
         self._frames = Frames()
         self._rest: list[Record] = []
         self._offset: Offset | None = None
+        self._whole = False
+        self._reached = 0
         self._log_from = self._log.stat().st_size if self._log.exists() else 0
         self._line, self._process = launch(setup.folder, start)
 
@@ -73,8 +75,10 @@ class EmbeddedSource:
             if batch is None:
                 return None
             self._offset = batch.offset
+            self._reached = max(self._reached, furthest(batch.offset))
             decoded = (decode(topic, key, value) for topic, key, value in batch.messages)
             self._rest = [record for record in decoded if record is not None]
+            self._whole = bool(self._rest) and _ends_whole(self._rest[-1])
             if not self._rest and self._offset == self._committed:
                 # A heartbeat while the ERP rests: there is nothing that the engine could commit.
                 self.acknowledge()
@@ -85,7 +89,9 @@ class EmbeddedSource:
         """Let Debezium go on, once every part of its batch is committed."""
         if self._rest or self._offset is None:
             return
-        self._committed, self._offset = self._offset, None
+        if self._whole:
+            self._committed = self._offset
+        self._offset = None
         # If it is gone, the next poll says so; the engine has committed and will resume after this batch.
         with suppress(OSError):
             self._line.sendall(COMMITTED)
@@ -98,9 +104,14 @@ class EmbeddedSource:
         self._process.wait()
 
     def _resume(self) -> Resume:
-        """A part of a batch that is not its last resumes before the batch: its rows may come twice."""
-        offset = self._committed if self._rest else self._offset
-        self._lsn = max(self._lsn, furthest(offset))
+        """Where to go on: behind the last batch that ended with a transaction's end or in a snapshot.
+
+        Resumed from any other place, a heartbeat's above all, Debezium skips the rows before it of transactions that
+        were still open there. So those come twice rather than never; what was read is known by `lsn`.
+        """
+        offset = self._offset if self._whole and not self._rest else self._committed
+        if not self._rest:
+            self._lsn = max(self._lsn, self._reached)
         return {"epoch": self._epoch, "slot": self._slot, "lsn": self._lsn, "offset": offset}
 
     def _receive(self, until: float) -> Batch | None:
@@ -127,6 +138,13 @@ class EmbeddedSource:
             f"Debezium's process {self._process.pid} has ended with exit code {code}{cause}; "
             f"read {self._log}; it is started again"
         )
+
+
+def _ends_whole(record: Record) -> bool:
+    """Whether Debezium can go on behind this record without leaving out rows of open transactions."""
+    if isinstance(record, RowChange):
+        return record.snapshot in (SnapshotMark.ROW, SnapshotMark.LAST)
+    return isinstance(record, TransactionEnd)
 
 
 def open_embedded(setup: SourceSetup) -> EmbeddedSource:

@@ -36,7 +36,7 @@ def where_to_go_on(setup: SourceSetup, options: Options, server: Server) -> Offs
     offset: Offset | None = resume.get("offset")
     if offset is None or _in_snapshot(offset):
         return None
-    _check_gap(options, server.end, slot, furthest(offset))
+    _check_gap(options, server.end, slot, max(furthest(offset), int(resume.get("lsn") or 0)))
     return offset
 
 
