@@ -23,9 +23,12 @@ _CONNECT_SECONDS: Final = 10
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """A replication slot. `confirmed` is the log position up to which the server may forget changes."""
+    """A replication slot. `confirmed` is the log position up to which the server may forget changes,
+    `restart` where the oldest transaction begins that it may still have to send.
+    """
 
     confirmed: int
+    restart: int
     lost: bool
     plugin: str | None
     database: str | None
@@ -83,17 +86,18 @@ def await_slot(server: psycopg.Connection[Any], name: str) -> Slot | None:
     until = time.monotonic() + BUSY_SECONDS
     while True:
         row = server.execute(
-            "SELECT (confirmed_flush_lsn - '0/0')::bigint, coalesce(wal_status, '') = 'lost', plugin::text,"
-            " database::text, active_pid FROM pg_replication_slots WHERE slot_name = %s",
+            "SELECT (confirmed_flush_lsn - '0/0')::bigint, (restart_lsn - '0/0')::bigint,"
+            " coalesce(wal_status, '') = 'lost', plugin::text, database::text, active_pid"
+            " FROM pg_replication_slots WHERE slot_name = %s",
             [name],
         ).fetchone()
         if row is None:
             return None
-        if row[4] is None:
-            return Slot(int(row[0] or 0), bool(row[1]), row[2], row[3])
+        if row[5] is None:
+            return Slot(int(row[0] or 0), int(row[1] or 0), bool(row[2]), row[3], row[4])
         if time.monotonic() > until:
             raise SourceError(
-                f"the replication slot {name} is being read by another program (server process {row[4]}); "
+                f"the replication slot {name} is being read by another program (server process {row[5]}); "
                 "end that one, or give this system another slot"
             )
         time.sleep(_LOOK_SECONDS)

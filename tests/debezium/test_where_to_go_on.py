@@ -16,7 +16,7 @@ from engine.ports.source import SourceSetup
 EPOCH = "pg:7000:1:arsync_erp"
 OFFSET = {"lsn": 500, "lsn_proc": 480, "lsn_commit": 450, "txId": 7}
 RESUME = {"epoch": EPOCH, "slot": "arsync_erp", "lsn": 500, "offset": OFFSET}
-SLOT = Slot(confirmed=450, lost=False, plugin="pgoutput", database="books")
+SLOT = Slot(confirmed=450, restart=400, lost=False, plugin="pgoutput", database="books")
 SERVER = Server(epoch=EPOCH, end=900, slot=SLOT, publication_mode="filtered")
 PASSWORD = "very-secret"
 
