@@ -8,6 +8,7 @@ from psycopg import Cursor
 from psycopg.types.json import Jsonb
 
 from engine.flow.batch import Told as Assembly
+from engine.flow.entering import load_view
 from engine.model.canonical import to_plain
 from engine.model.commands import is_command_key
 from engine.model.documents import Customer, DocumentKind, Invoice
@@ -42,29 +43,24 @@ class Telling(msgspec.Struct):
 def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> View:
     """Every record that deciding on these tellings can touch."""
     roots = {assembly.root for telling in tellings for assembly in telling.assemblies}
-    invoices = records.load_invoices(
-        cursor, system, (key for kind, key in roots if kind is DocumentKind.INVOICE), lock=True
-    )
-    customers = records.load_customers(cursor, system, (key for kind, key in roots if kind is DocumentKind.CUSTOMER))
+    invoices = {key for kind, key in roots if kind is DocumentKind.INVOICE}
+    known = records.load_invoices(cursor, system, invoices, lock=True)
     docs = [a.assembled.document for t in tellings for a in t.assemblies if a.assembled is not None]
-    texts = {a.text for doc in docs if isinstance(doc, Invoice) for a in doc.applications if is_command_key(a.text)}
-    texts |= {a.text for record in invoices.values() for a in record.doc.applications if is_command_key(a.text)}
-    keys = {text for text in texts if text is not None}
-    keys |= {match.command for record in invoices.values() for match in record.matches}
-    commands = records.load_commands(cursor, system, keys=keys)
-    intents = records.load_intents(cursor, system, {c.intent for c in commands.values()}, state="waiting")
-    intent_commands = records.load_commands(cursor, system, intents=intents)
-    conflicts = records.load_conflicts(cursor, system, intents)
-    # A command may promise money to invoices that this batch does not touch.
-    others = {a.invoice for c in (*commands.values(), *intent_commands.values()) for a in c.write.allocations}
-    named = {a.invoice for record in intents.values() for a in record.intent.allocations}
-    numbers = records.invoice_numbers(cursor, system, named)
-    more = (others | named | set(numbers.values())) - set(invoices)
-    invoices |= records.load_invoices(cursor, system, more, lock=True)
-    numbers |= {
-        doc.number: doc.key for doc in docs if isinstance(doc, Invoice) and doc.number in named and doc.number
-    }
-    return View(invoices, customers, intents, {**commands, **intent_commands}, conflicts, numbers)
+    told = [doc for doc in docs if isinstance(doc, Invoice)]
+    texts = (a.text for doc in (*told, *(r.doc for r in known.values())) for a in doc.applications)
+    keys = {text for text in texts if text is not None and is_command_key(text)}
+    keys |= {match.command for record in known.values() for match in record.matches}
+    view = load_view(
+        cursor,
+        system,
+        invoices=invoices,
+        customers={key for kind, key in roots if kind is DocumentKind.CUSTOMER},
+        commands=keys,
+        intent_state="waiting",
+    )
+    named = {a.invoice for record in view.intents.values() for a in record.intent.allocations}
+    view.numbers |= {doc.number: doc.key for doc in told if doc.number in named and doc.number}
+    return view
 
 
 def event_of(telling: Telling, view: View, work: Work) -> DocumentsTold | None:

@@ -1,0 +1,75 @@
+"""Takes in what comes from anywhere but the change stream: intents, answers, look-ups, clocks.
+
+Intake and dispatcher hand each event in here, inside their unit of work: decided, journalled, kept.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from psycopg import Cursor
+
+from engine.model.canonical import to_plain
+from engine.model.events import Event, IntentSubmitted, KeyLookedUp, OutcomeReceived
+from engine.rules.decide import decide
+from engine.rules.desk import Decision, View
+from engine.rules.policy import Policy
+from engine.store import records
+from engine.store.journal import Entry
+from engine.store.unit import Unit as Work
+
+
+def load_view(
+    cursor: Cursor[Any],
+    system: str,
+    *,
+    invoices: Iterable[str] = (),
+    customers: Iterable[str] = (),
+    commands: Iterable[str] = (),
+    intents: Iterable[str] = (),
+    named: Iterable[str] = (),
+    intent_state: str | None = None,
+) -> View:
+    """The records asked for, with everything that a decision on them can touch.
+
+    `named` are invoices by key or number; `intent_state` adds all intents in that state. Invoices are locked.
+    """
+    known = records.load_commands(cursor, system, keys=commands)
+    ids = {*intents, *(command.intent for command in known.values())}
+    wanted = records.load_intents(cursor, system, ids, state=intent_state)
+    known |= records.load_commands(cursor, system, intents=wanted)
+    names = {a.invoice for record in wanted.values() for a in record.intent.allocations} | set(named)
+    numbers = records.invoice_numbers(cursor, system, names)
+    # A command may promise money to invoices that were not asked for.
+    promised = {a.invoice for command in known.values() for a in command.write.allocations}
+    keys = {*invoices, *promised, *names, *numbers.values()}
+    return View(
+        invoices=records.load_invoices(cursor, system, keys, lock=True),
+        customers=records.load_customers(cursor, system, customers),
+        intents=wanted,
+        commands=known,
+        conflicts=records.load_conflicts(cursor, system, wanted),
+        numbers=numbers,
+    )
+
+
+def take_event(work: Work, view: View, event: Event, policy: Policy) -> Decision:
+    """Decide on one event, journal it with what followed, and let the next one see it."""
+    decision = decide(view, event, policy, work.system)
+    if decision.effects or decision.commands or decision.intents:
+        kind, stream = _place(event)
+        effects = [to_plain(effect) for effect in decision.effects]
+        entry = Entry(f"{work.system}/{stream}", kind, event.at, to_plain(event), decision.seen, effects)
+        work.record(entry, decision)
+        view.absorb(decision)
+    return decision
+
+
+def _place(event: Event) -> tuple[str, str]:
+    """The entry's kind, and the stream that it stands in."""
+    if isinstance(event, IntentSubmitted):
+        return "intent", "intents"
+    if isinstance(event, OutcomeReceived):
+        return "outcome", "outcomes"
+    if isinstance(event, KeyLookedUp):
+        return "erp_read", "outcomes"
+    return "timer", "outcomes"

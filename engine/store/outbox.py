@@ -1,0 +1,109 @@
+"""The outbox: which command may be worked on next, who holds its lease, and what a clock has to look at.
+
+The dispatcher is the only caller. A lease keeps two workers off one command; it proves nothing about the ERP.
+"""
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+from psycopg import Cursor
+
+_DUE = """
+    SELECT c.key FROM command c
+    WHERE c.system = %(system)s AND c.current AND c.due_at <= %(now)s
+      AND c.state IN ('pending', 'unknown', 'part_done')
+      AND (c.lease_until IS NULL OR c.lease_until < %(now)s)
+      AND (c.state <> 'pending' OR NOT EXISTS (
+        SELECT 1 FROM command e
+        WHERE e.system = c.system AND e.current AND e.customer = c.customer AND e.key <> c.key
+          AND (e.state IN ('sent', 'unknown', 'stale', 'part_done')
+               OR (e.state = 'pending' AND (e.created_at, e.key) < (c.created_at, c.key))
+               OR (e.state = 'accepted' AND EXISTS (
+                 SELECT 1 FROM jsonb_array_elements(e.record -> 'write' -> 'allocations') theirs
+                 JOIN jsonb_array_elements(c.record -> 'write' -> 'allocations') ours
+                   ON theirs ->> 'invoice' = ours ->> 'invoice')))))
+    ORDER BY c.created_at, c.key
+    LIMIT 1"""
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What a clock has to look at, by command key or intent id."""
+
+    abandoned: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    unechoed: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.abandoned or self.stale or self.unechoed or self.waiting)
+
+
+def next_due(cursor: Cursor[Any], system: str, now: dt.datetime) -> str | None:
+    """The key of a command that may be worked on, or None.
+
+    Commands of one customer go out in the order in which they were decided, one at a time; one that pays an invoice
+    waits until the change stream has shown what was paid on it before, for until then its guard is out of date.
+    """
+    row = cursor.execute(_DUE, {"system": system, "now": now}).fetchone()
+    return str(row[0]) if row else None
+
+
+def claim(cursor: Cursor[Any], system: str, owner: str, now: dt.datetime, until: dt.datetime) -> str | None:
+    """Take the lease of the next command that is due; its row stays locked to the end of the transaction."""
+    row = cursor.execute(f"{_DUE} FOR UPDATE OF c SKIP LOCKED", {"system": system, "now": now}).fetchone()
+    if row is None:
+        return None
+    cursor.execute(
+        "UPDATE command SET lease_owner = %s, lease_until = %s WHERE system = %s AND key = %s AND current",
+        (owner, until, system, row[0]),
+    )
+    return str(row[0])
+
+
+def release(cursor: Cursor[Any], system: str, owner: str, key: str | None = None) -> None:
+    """Give back one lease of this owner, or all of them."""
+    cursor.execute(
+        """UPDATE command SET lease_owner = NULL, lease_until = NULL
+           WHERE system = %s AND lease_owner = %s AND (%s::text IS NULL OR key = %s)""",
+        (system, owner, key, key),
+    )
+
+
+def look_at_clock(cursor: Cursor[Any], system: str, now: dt.datetime, waited_since: dt.datetime) -> Due:
+    """What is due by time alone. Intents wait for their documents since `waited_since` at the longest."""
+    cursor.execute(
+        """SELECT state, key FROM command WHERE system = %(system)s AND current
+             AND ((state IN ('stale', 'accepted') AND due_at <= %(now)s)
+                  OR (state = 'sent' AND (lease_until IS NULL OR lease_until < %(now)s)))
+           ORDER BY created_at, key""",
+        {"system": system, "now": now},
+    )
+    keys: dict[str, list[str]] = {"sent": [], "stale": [], "accepted": []}
+    for state, key in cursor:
+        keys[state].append(key)
+    cursor.execute(
+        """SELECT id FROM intent WHERE system = %s AND state = 'waiting' AND received_at <= %s
+           ORDER BY received_at, id""",
+        (system, waited_since),
+    )
+    return Due(tuple(keys["sent"]), tuple(keys["stale"]), tuple(keys["accepted"]), tuple(row[0] for row in cursor))
+
+
+def sent_by_others(cursor: Cursor[Any], system: str, owner: str) -> list[str]:
+    """Commands under way in the hands of another owner."""
+    cursor.execute(
+        """SELECT key FROM command WHERE system = %s AND current AND state = 'sent'
+             AND lease_owner IS DISTINCT FROM %s ORDER BY created_at, key""",
+        (system, owner),
+    )
+    return [str(key) for (key,) in cursor]
+
+
+def forget_leases(cursor: Cursor[Any], system: str, owner: str) -> None:
+    """Take away the leases of every other owner: only for who knows that they are gone."""
+    cursor.execute(
+        """UPDATE command SET lease_owner = NULL, lease_until = NULL
+           WHERE system = %s AND current AND lease_owner IS DISTINCT FROM %s AND lease_owner IS NOT NULL""",
+        (system, owner),
+    )
