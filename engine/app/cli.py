@@ -2,27 +2,38 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 import click
 
 _VERBS = {
+    "conflicts": ("conflicts", "conflicts"),
     "customers": ("documents", "customers"),
+    "init": ("init", "init"),
+    "intents": ("intents", "intents"),
     "invoices": ("documents", "invoices"),
     "machines": ("machines", "machines"),
     "migrate": ("migrate", "migrate"),
     "run": ("run", "run"),
+    "status": ("status", "status"),
 }
+_NEEDS_NO_CONFIGURATION = ("init", "machines")
 
 
 class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return sorted(_VERBS)
+        from engine.app.registry import VERBS, names
+
+        return sorted({*_VERBS, *names(VERBS)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _VERBS:
-            return None
-        module, name = _VERBS[cmd_name]
-        command = getattr(importlib.import_module(f"engine.app.verbs.{module}"), name)
+        if cmd_name in _VERBS:
+            module, name = _VERBS[cmd_name]
+            command: object = getattr(importlib.import_module(f"engine.app.verbs.{module}"), name)
+        else:
+            from engine.app.registry import verb
+
+            command = verb(cmd_name)
         return command if isinstance(command, click.Command) else None
 
 
@@ -32,9 +43,11 @@ class _Verbs(click.Group):
 @click.pass_context
 def cli(context: click.Context, config: str | None) -> None:
     """Two-way sync between ERPs and accounts receivable."""
-    from engine.app.config import load_config
+    from engine.app.config import Config, load_config
 
-    context.obj = load_config(config)
+    # A file that is being written or mended must not stand in the way of what does not read it.
+    unread = context.invoked_subcommand in _NEEDS_NO_CONFIGURATION and config is None
+    context.obj = (Config(), Path.cwd()) if unread else load_config(config)
 
 
 def main() -> None:

@@ -48,7 +48,11 @@ class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the daemon runs. `port` serves health and metrics on 127.0.0.1; 0 chooses a free one."""
+    """How the daemon runs. `port` serves health and metrics on 127.0.0.1; 0 chooses a free one.
+
+    `quiet_seconds` without a record close transactions whose end nobody announces; more than `brake` unreadable
+    records in a row stop the source.
+    """
 
     port: int = 9464
     batch_size: int = 2000

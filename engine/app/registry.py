@@ -32,6 +32,12 @@ def source(options: Mapping[str, Any], default: str) -> OpenSource:
     return cast("OpenSource", _find(SOURCES, str(options.get("type", default)), "source type"))
 
 
+def verb(name: str) -> object | None:
+    """A verb of the command line that another package brings, or None."""
+    found = next((entry for entry in entry_points(group=VERBS) if entry.name == name), None)
+    return found.load() if found else None
+
+
 def _find(group: str, name: str, what: str) -> object:
     found: EntryPoint | None = next((e for e in entry_points(group=group) if e.name == name), None)
     if found is None:

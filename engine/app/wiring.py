@@ -1,15 +1,21 @@
 """Puts the parts together: opens the store of a configuration, embedded or not, and hands out connections."""
 
 import datetime as dt
-from collections.abc import Iterator
+import fcntl
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import psycopg
 
 from engine.app.config import Config, StoreConfig
 from engine.ports.errors import ConfigError
 from engine.store.unit import Connection
+
+if TYPE_CHECKING:
+    from engine.store.embedded import Cluster
 
 _DATABASE = "arsync"
 _DAEMON = "arsync_daemon"
@@ -18,13 +24,28 @@ _DAEMON = "arsync_daemon"
 class OpenStore:
     """A store that can be reached: the daemon's address and, for migrations, the owner's."""
 
-    def __init__(self, dsn: str, owner_dsn: str, daemon_user: str | None) -> None:
+    def __init__(
+        self, dsn: str, owner_dsn: str, daemon_user: str | None, revive: Callable[[], None] | None = None
+    ) -> None:
+        """`revive` starts a server of ours again that has died."""
         self.dsn = dsn
         self.owner_dsn = owner_dsn
         self.daemon_user = daemon_user
+        self._revive = revive
+        self._lock = threading.Lock()
 
     def connect(self) -> Connection:
         """A connection as the daemon's role."""
+        try:
+            return self._connect()
+        except psycopg.OperationalError:
+            if self._revive is None:
+                raise
+        with self._lock:
+            self._revive()
+        return self._connect()
+
+    def _connect(self) -> Connection:
         return psycopg.connect(self.dsn, autocommit=True, application_name="arsync")
 
 
@@ -43,26 +64,61 @@ def open_store(config: Config, folder: Path, *, migrate: bool | None = None) -> 
         _prepare(opened, migrate=migrate, fresh=False)
         yield opened
         return
+    home = folder / config.store.folder
+    home.mkdir(parents=True, exist_ok=True)
+    with _in_use(home) as users:
+        try:
+            yield _embedded(home, migrate=migrate)
+        finally:
+            users.stop_if_last(lambda: _cluster(home).stop())
+
+
+def _embedded(home: Path, *, migrate: bool | None) -> OpenStore:
+    """Start the folder's own PostgreSQL, or join the one that runs. Its first tables are made at once."""
+    cluster = _cluster(home)
+    cluster.start()
+    password = daemon_password(home)
+    complete = home / "tables-made"
+    if not complete.exists():
+        cluster.ensure_database(_DATABASE)
+        cluster.ensure_role(_DAEMON, password=password)
+    dsn = cluster.dsn(_DATABASE, user=_DAEMON, password=password)
+    opened = OpenStore(dsn, cluster.dsn(_DATABASE), _DAEMON, revive=cluster.start)
+    _prepare(opened, migrate=migrate, fresh=not complete.exists())
+    complete.touch()
+    return opened
+
+
+def _cluster(home: Path) -> "Cluster":
     from engine.store.embedded import Cluster
 
-    home = folder / config.store.folder
-    fresh = not (home / "postgres").exists()
-    home.mkdir(parents=True, exist_ok=True)
-    cluster = Cluster(home / "postgres")
-    started_here = not cluster.running
-    cluster.start()
-    try:
-        password = daemon_password(home)
-        if started_here:
-            cluster.ensure_database(_DATABASE)
-            cluster.ensure_role(_DAEMON, password=password)
-        opened = OpenStore(cluster.dsn(_DATABASE, user=_DAEMON, password=password), cluster.dsn(_DATABASE), _DAEMON)
-        _prepare(opened, migrate=migrate, fresh=fresh)
-        yield opened
-    finally:
-        # Whoever started it stops it, unless somebody else works with it by now.
-        if started_here and not _others(cluster.dsn(_DATABASE)):
-            cluster.stop()
+    return Cluster(home / "postgres")
+
+
+class _Users:
+    """Who works with an embedded store: each holds a shared lock on a file, given back by the kernel when it dies."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def stop_if_last(self, stop: Callable[[], None]) -> None:
+        """Stop the server when nobody else uses it; whoever comes meanwhile waits, and starts it again."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        stop()
+
+
+@contextmanager
+def _in_use(home: Path) -> Iterator[_Users]:
+    with (home / "users.lock").open("ab") as file:
+        if not (home / "tables-made").exists():
+            # One alone makes the first tables; `with` gives the lock back in any case.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _embedded(home, migrate=True)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield _Users(file)
 
 
 def daemon_password(home: Path) -> str:
@@ -97,15 +153,6 @@ def _user(store: StoreConfig) -> str | None:
     from urllib.parse import urlsplit
 
     return urlsplit(store.dsn).username if store.dsn else None
-
-
-def _others(dsn: str) -> bool:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        row = connection.execute(
-            """SELECT count(*) FROM pg_stat_activity
-               WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name = 'arsync'"""
-        ).fetchone()
-    return bool(row and row[0])
 
 
 def enter_system(connection: Connection, name: str, connector: str) -> None:

@@ -7,9 +7,7 @@ from typing import Any
 import click
 
 from engine.app.config import Config
-
-as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
-of_system = click.option("--system", help="Only this system.")
+from engine.app.printing import as_json, of_system, show_table
 
 
 @click.group()
@@ -29,7 +27,7 @@ def customers() -> None:
 def list_invoices(settings: tuple[Config, Path], system: str | None, json_: bool) -> None:  # noqa: FBT001
     """Every invoice, with the ERP's state and open amount and its life-cycle state."""
     rows = _query(settings, "invoices", system)
-    _show(rows, json_=json_, columns=("key", "number", "customer", "erp_state", "total_amount", "open_amount",
+    show_table(rows, json_=json_, columns=("key", "number", "customer", "erp_state", "total_amount", "open_amount",
                                       "currency", "state"))  # fmt: skip
 
 
@@ -60,7 +58,7 @@ def show_invoice(settings: tuple[Config, Path], name: str, system: str | None, j
 def list_customers(settings: tuple[Config, Path], system: str | None, json_: bool) -> None:  # noqa: FBT001
     """Every customer."""
     rows = _query(settings, "customers", system)
-    _show(rows, json_=json_, columns=("key", "name", "active", "receivable", "credit_limit", "currency"))
+    show_table(rows, json_=json_, columns=("key", "name", "active", "receivable", "credit_limit", "currency"))
 
 
 def _query(settings: tuple[Config, Path], what: str, system: str | None, name: str = "") -> list[dict[str, Any]]:
@@ -74,13 +72,3 @@ def _query(settings: tuple[Config, Path], what: str, system: str | None, name: s
         if what == "invoice":
             return queries.show_invoice(cursor, system, name)
         return queries.list_customers(cursor, system)
-
-
-def _show(rows: list[dict[str, Any]], *, json_: bool, columns: tuple[str, ...]) -> None:
-    if json_:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    cells = [columns, *(tuple(str(row[c]) if row[c] is not None else "" for c in columns) for row in rows)]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
-    for line in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,199 @@
+"""One process of `arsync run`: a reader in the main thread, dispatchers beside it, a page that says how they are."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from engine.app import registry
+from engine.app.config import Config, SystemConfig, policy_of
+from engine.app.health import health_page
+from engine.app.wiring import OpenStore, enter_system, now
+from engine.flow.dispatcher import Dispatcher
+from engine.flow.reader import Reader, Reading, source_setup
+from engine.flow.vitals import Vitals
+from engine.ports.connector import Connector
+from engine.ports.errors import ConfigError
+from engine.ports.source import Resume, Source
+from engine.ports.target import Target
+from engine.store import status
+from engine.store.exclusive import take_over
+
+log = structlog.get_logger()
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """What the command line asked for."""
+
+    system: str
+    capture: str | None = None
+    until_end: bool = False
+    batch_size: int | None = None
+    new_epoch: bool = False
+    ready_file: str | None = None
+
+
+class Stop:
+    """The first signal asks for an orderly end, the second ends at once."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def listen(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._heard)
+
+    def _heard(self, signum: int, _frame: object) -> None:
+        if self.event.is_set():
+            raise SystemExit(128 + signum)
+        self.event.set()
+
+
+def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: Path, orders: Orders) -> int:
+    """Read, decide and write back until stopped. Returns how many records were read."""
+    stop, wake = Stop(), threading.Event()
+    stop.listen()
+    connector = registry.connector(chosen.connector)
+    with store.connect() as connection:
+        enter_system(connection, orders.system, chosen.connector)
+    vitals = Vitals(orders.system)
+    writes = bool(chosen.target) and orders.capture is None
+    # A pass over a capture is no daemon: it must not need the port that a daemon beside it may have.
+    port_asked = config.daemon.port if orders.capture is None else 0
+    with health_page(port_asked, vitals, lambda: _counts(store, orders.system)) as port:
+        log.info("started", system=orders.system, pid=os.getpid(), port=port, writes_back=writes)
+        reading = _reading(store, config, chosen, folder, orders, connector)
+        reader = Reader(reading, vitals, ready=lambda: _say_ready(orders, port), wake=wake.set)
+        with _dispatchers(store, chosen, orders.system, connector, vitals, stop.event, wake, writes=writes):
+            reader.run(stop.event)
+    log.info("stopped", system=orders.system, records=reader.records)
+    return reader.records
+
+
+def _reading(
+    store: OpenStore, config: Config, chosen: SystemConfig, folder: Path, orders: Orders, connector: Connector
+) -> Reading:
+    options: dict[str, Any] = dict(chosen.source)
+    if orders.capture is not None:
+        options = {"type": "capture", "path": str(Path(orders.capture).resolve())}
+    work = folder / config.store.folder / "sources" / orders.system
+    most = orders.batch_size or config.daemon.batch_size
+    opened = registry.source(options, "debezium")
+
+    def open_source(resume: Resume | None, first: bool) -> Source:  # noqa: FBT001 - the reader's own call
+        now_asked = {**options, "new_epoch": True} if orders.new_epoch and first else options
+        return opened(source_setup(orders.system, now_asked, connector.mapping, resume, work, most))
+
+    return Reading(
+        system=orders.system,
+        mapping=connector.mapping,
+        policy=policy_of(chosen.policy),
+        open_source=open_source,
+        connect=store.connect,
+        clock=now,
+        quiet=config.daemon.quiet_seconds,
+        brake=config.daemon.brake,
+        until_end=orders.until_end,
+    )
+
+
+@contextmanager
+def _dispatchers(
+    store: OpenStore,
+    chosen: SystemConfig,
+    system: str,
+    connector: Connector,
+    vitals: Vitals,
+    stop: threading.Event,
+    wake: threading.Event,
+    *,
+    writes: bool,
+) -> Iterator[None]:
+    """Run the target's dispatchers for the time of the block; at its end what is under way is finished."""
+    if not writes:
+        yield
+        return
+    target = connector.open_target(chosen.target)
+    own_lock = store.connect()
+    done = threading.Event()
+    threads: list[threading.Thread] = []
+    try:
+        # A lock of its own: the reader's lasts from one opening of the source to the next only.
+        take_over(own_lock, f"{system}/target")
+        for place in range(target.capabilities.concurrency):
+            worker = _dispatcher(store, chosen, system, connector, target, vitals, place)
+            if place == 0 and (left := worker.recover()):
+                log.warning("commands were under way when the last daemon ended", system=system, commands=left)
+            name = f"dispatcher-{place}"
+            threads.append(threading.Thread(target=_watched(worker, vitals, done, wake), name=name, daemon=True))
+        for thread in threads:
+            thread.start()
+        yield
+    finally:
+        stop.set()
+        done.set()
+        wake.set()
+        for thread in threads:
+            thread.join()
+        target.close()
+        own_lock.close()
+
+
+def _watched(worker: Dispatcher, vitals: Vitals, done: threading.Event, wake: threading.Event) -> Callable[[], None]:
+    def work() -> None:
+        part = threading.current_thread().name
+        vitals.report(part, well=True)
+        try:
+            worker.run(done, wake)
+        except Exception as error:
+            vitals.report(part, well=False, detail=f"{type(error).__name__}: {error}")
+            log.exception("a dispatcher has ended; nothing more is written back until the daemon is started again")
+            raise
+
+    return work
+
+
+def _dispatcher(
+    store: OpenStore,
+    chosen: SystemConfig,
+    system: str,
+    connector: Connector,
+    target: Target,
+    vitals: Vitals,
+    place: int,
+) -> Dispatcher:
+    return Dispatcher(
+        store.connect,
+        system,
+        target,
+        policy_of(chosen.policy),
+        now,
+        owner=f"{os.getpid()}/{place}",
+        versions={"mapping": connector.mapping.version},
+        told=vitals.answered,
+    )
+
+
+def _counts(store: OpenStore, system: str) -> dict[str, dict[str, int]]:
+    with store.connect() as connection, connection.cursor() as cursor:
+        return status.counts(cursor, system)
+
+
+def _say_ready(orders: Orders, port: int) -> None:
+    log.info("ready", system=orders.system, port=port)
+    if orders.ready_file is None:
+        return
+    file = Path(orders.ready_file)
+    half = file.with_name(file.name + ".new")
+    try:
+        half.write_text(json.dumps({"pid": os.getpid(), "port": port}), encoding="utf-8")
+        half.replace(file)
+    except OSError as error:
+        raise ConfigError(f"--ready-file {file} cannot be written: {error.strerror}") from None

@@ -1,0 +1,77 @@
+"""`arsync init`: write a commented configuration to start from."""
+
+from pathlib import Path
+
+import click
+
+_HEAD = """\
+# arsync's configuration. Every setting is here; those behind a single # show their default.
+# Secrets never stand in this file: a secret setting x is given as x_env (the name of an environment variable)
+# or x_file (a file that holds it, relative to this one).
+
+# log_format = "console"        # or "json"
+
+[store]
+# folder = ".arsync"            # arsync runs its own PostgreSQL here, unless a dsn is given:
+# dsn_env = "ARSYNC_DSN"        # postgresql://user:password@host:port/database, the daemon's login
+# owner_dsn_env = "ARSYNC_OWNER_DSN"   # the login that owns the tables; used by `arsync migrate` alone
+
+[daemon]
+# port = 9464                   # /health and /metrics on 127.0.0.1; 0 chooses a free port
+# batch_size = 2000             # records applied and committed together
+# quiet_seconds = 1.0           # without a record for this long, transactions without an end are closed
+# brake = 100                   # more unreadable records in a row stop the source
+"""
+_SYSTEM = """
+[systems.{name}]
+connector = "{connector}"
+
+{example}
+[systems.{name}.policy]
+# settle_seconds = 300          # an accepted command waits this long for its echo
+# unknown_document_seconds = 900   # an intent waits this long for a document that the ERP has not told of
+# retry_seconds = 2             # pause before a command is tried again
+# most_stales = 20              # a guard that proves stale more often calls a person
+
+[systems.{name}.policy.choices]
+# One line for each kind of conflict: accept_erp, rebase, retry or hold (a person chooses). Defaults:
+{choices}"""
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False), default="arsync.toml")
+@click.option("--connector", help="For which ERP; needed only when several connectors are installed.")
+@click.option("--system", default=None, help="The system's name; the connector's otherwise.")
+@click.option("--print", "print_", is_flag=True, help="Print it instead of writing FILE.")
+def init(file: str, connector: str | None, system: str | None, print_: bool) -> None:  # noqa: FBT001
+    """Write a commented FILE (arsync.toml) with every setting; an existing file is never overwritten."""
+    text = _text(connector, system)
+    if print_:
+        click.echo(text, nl=False)
+        return
+    try:
+        with Path(file).open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise click.ClickException(f"{file} exists; `arsync init --print` shows what would be written") from None
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from None
+    click.echo(f"{file} written; fill in its system, then `arsync run`")
+
+
+def _text(connector: str | None, system: str | None) -> str:
+    from engine.app import registry
+    from engine.rules.policy import DEFAULT_CHOICES
+
+    installed = registry.names(registry.CONNECTORS)
+    if connector is None and len(installed) != 1:
+        raise click.UsageError(
+            f"which ERP? name one with --connector; installed are: {', '.join(installed) or 'none'}"
+        )
+    chosen = connector or installed[0]
+    name = system or chosen
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise click.UsageError(f"system name {name!r} may hold letters, digits, - and _ only")
+    example = registry.connector(chosen).example.format(name=name)
+    choices = "".join(f'# {kind} = "{choice}"\n' for kind, choice in DEFAULT_CHOICES.items())
+    return _HEAD + _SYSTEM.format(name=name, connector=chosen, example=example, choices=choices)
