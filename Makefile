@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test prove lint clean
+.PHONY: test prove lint demo clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,9 @@ test: lint
 
 prove: $(STAMP)
 	$(BIN)/python -m pytest -m "prove or not prove" --verbose
+
+demo: $(STAMP)
+	$(BIN)/arsync demo
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -4,6 +4,7 @@ The demo's end check and the tests hold the engine's documents against it, so it
 engine: every figure is Tryton's own field, or a plain sum over its posted lines. `demo.accountant` builds on it.
 """
 
+import datetime as dt
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -71,8 +72,28 @@ class Books:
         Keys: id, name, active, receivable and credit_limit_amount (company's currency; None is no limit).
         """
         names = ["name", "active", "receivable", "credit_limit_amount"]
-        domain = [["active", "in", [True, False]], ["id", "!=", self._own_party]]
+        domain = [["active", "in", [True, False]], ["id", "!=", self.own_party]]
         return [_plain(row) for row in self._rows("party.party", domain, names)]
+
+    def instalments(self) -> dict[int, list[tuple[dt.date | None, Decimal]]]:
+        """Of each posted invoice with unpaid lines to pay: their due dates and amounts (its currency), in order."""
+        lines: dict[int, int] = {}
+        states = [["type", "=", "out"], ["state", "in", ["posted", "paid"]]]
+        for row in self._rows("account.invoice", states, ["lines_to_pay"]):
+            lines |= dict.fromkeys(row["lines_to_pay"], row["id"])
+        found: dict[int, list[tuple[dt.date | None, Decimal]]] = {}
+        unpaid = [["id", "in", list(lines)], ["reconciliation", "=", None]]
+        names = ["maturity_date", "debit", "credit", "amount_second_currency"]
+        for line in self._rows("account.move.line", unpaid, names):
+            foreign = line["amount_second_currency"]
+            amount = line["debit"] - line["credit"] if foreign is None else foreign
+            found.setdefault(lines[line["id"]], []).append((line["maturity_date"], amount))
+        return {invoice: sorted(items, key=lambda i: (i[0] or dt.date.max, i[1])) for invoice, items in found.items()}
+
+    @cached_property
+    def own_party(self) -> int:
+        """The party that is the company itself, which nobody bills."""
+        return int(self._read("company.company", self._company, "party")["party"])
 
     def payments(self, key_texts: Collection[str]) -> list[Receipt]:
         """Posted receipts whose key is one of these: moves by description, statement lines by number."""
@@ -118,10 +139,6 @@ class Books:
     @cached_property
     def _company(self) -> int:
         return self._find("company.company", [])
-
-    @cached_property
-    def _own_party(self) -> int:
-        return int(self._read("company.company", self._company, "party")["party"])
 
     @cached_property
     def _bank(self) -> int:

@@ -1,0 +1,122 @@
+"""A person on the AR side, who sees what arsync shows and nothing else, and decides what a receipt settles.
+
+`demo.day` directs her. Each intent carries the content versions that her last reading showed, and everything that
+she submits is written into the ledger together with what must come of it. Waiting is bounded: whoever waits here
+goes on when nothing has changed for a while, and the comparison at the end tells what is missing.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import msgspec
+
+from demo.engine import SYSTEM, Engine
+from demo.ledger import FINAL, Entry, Ledger
+from engine.model.intents import Allocation, ApplyPayment
+
+LOOK_SECONDS = 0.15
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Analyst:
+    """One person; `patience` is how many seconds without any change she waits for something to happen."""
+
+    engine: Engine
+    ledger: Ledger
+    patience: float
+    prefix: str
+    invoices: dict[int, Row] = field(default_factory=dict)
+    _written: dict[str, str] = field(default_factory=dict)
+    _desk: list[str] = field(default_factory=list)
+
+    def read(self) -> dict[int, Row]:
+        """Look at all invoices anew; these versions are the basis of what she decides next."""
+        self.invoices = {int(row["key"]): row for row in self.engine.ask("invoices", "list")}
+        return self.invoices
+
+    def read_until(self, seen: Callable[[dict[int, Row]], bool]) -> bool:
+        """Look again until it is as expected; False when nothing has changed for too long."""
+        return seen(self._watch(self.read, seen))
+
+    def decide(
+        self,
+        name: str,
+        story: str,
+        allocations: Sequence[tuple[int, Decimal]],
+        date: dt.date,
+        *,
+        conflicts: Sequence[str] = (),
+        effect: bool = True,
+    ) -> None:
+        """Put an intent on the desk; `effect` is whether Tryton must book it, `conflicts` what it must raise.
+
+        An invoice that her reading did not show is paid by a basis that cannot be right.
+        """
+        known = [self.invoices.get(invoice, {}) for invoice, _ in allocations]
+        intent = ApplyPayment(
+            id=self.reference(name),
+            system=SYSTEM,
+            customer=str(known[0].get("customer", "unknown")),
+            currency=str(known[0].get("currency", "EUR")),
+            amount=sum((amount for _, amount in allocations), Decimal(0)),
+            date=date,
+            allocations=tuple(
+                Allocation(str(invoice), amount, str(row.get("content_version", "unread")))
+                for (invoice, amount), row in zip(allocations, known, strict=True)
+            ),
+            reference=self.reference(name),
+        )
+        self._written[intent.id] = msgspec.json.encode(intent).decode()
+        self._desk.append(self._written[intent.id])
+        self.ledger.add(Entry(intent.id, story, date, tuple(allocations) if effect else (), tuple(conflicts)))
+
+    def repeat(self, name: str) -> None:
+        """Put an intent on the desk once more, word for word as it was."""
+        self._desk.append(self._written[self.reference(name)])
+
+    def reference(self, name: str) -> str:
+        """The id of an intent of hers, which is also the reference of its receipt."""
+        return f"{self.prefix}-{name}"
+
+    def submit(self) -> None:
+        """Hand in everything on the desk in one go, in the order in which it was decided."""
+        self.engine.submit(self._desk)
+        self._desk.clear()
+
+    def await_final(self, *names: str) -> bool:
+        """Wait until these intents, or all that were ever submitted, have ended; False when they do not move."""
+        wanted = {self.reference(name) for name in names} or set(self._written)
+
+        def ended(rows: list[Row]) -> bool:
+            return wanted <= {row["id"] for row in rows if row["state"] in FINAL}
+
+        return ended(self._watch(lambda: self.engine.ask("intents", "list"), ended))
+
+    def _watch(self, look: Callable[[], T], enough: Callable[[T], bool]) -> T:
+        for found in changes(look, self.patience):
+            self.engine.check()
+            last = found
+            if enough(found):
+                break
+        return last
+
+
+def changes(look: Callable[[], T], patience: float) -> Iterator[T]:
+    """Look again and again, until what is seen has been the same for `patience` seconds."""
+    before: T | None = None
+    since = time.monotonic()
+    while True:
+        found = look()
+        yield found
+        if found != before:
+            before, since = found, time.monotonic()
+        elif time.monotonic() - since > patience:
+            return
+        time.sleep(LOOK_SECONDS)

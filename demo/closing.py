@@ -1,0 +1,49 @@
+"""The comparison at the end of the day: waits until nothing changes any more, then says what differs.
+
+Called by `demo.verb`. What happened to the money is asked of Tryton; arsync is asked for what it shows, never for
+what is in its tables.
+"""
+
+from typing import Any
+
+from demo.agreement import compare_customers, compare_invoices
+from demo.analyst import changes
+from demo.books import Books, Receipt
+from demo.day import Day
+from demo.engine import SYSTEM
+from demo.report import Outcome
+from engine.model.commands import command_key
+
+LISTS = ("invoices", "customers", "intents", "conflicts")
+
+
+def compare(books: Books, day: Day) -> Outcome:
+    """Look at both sides again and again, until they agree or have stood still for long enough."""
+    day.tally.expect(day.analyst.ledger.entries)
+    for found in changes(lambda: _look(books, day), day.analyst.patience):
+        day.engine.check()
+        if not found.differences:
+            break
+    return found
+
+
+def _look(books: Books, day: Day) -> Outcome:
+    ledger = day.analyst.ledger
+    listed = {name: day.engine.ask(name, "list") for name in LISTS}
+    invoices = books.invoices()
+    documents = compare_invoices(invoices, books.instalments(), listed["invoices"])
+    parties = compare_customers(books.customers(), listed["customers"], books.own_party)
+    totals = day.tally.compare(invoices, books.bank_total(), books.receivable_total())
+    receipts = _receipts(books, [entry.intent for entry in ledger.entries])
+    lines, wrong = ledger.compare(receipts, listed["intents"], listed["conflicts"])
+    apart = [difference for pair in (*documents, *parties) for difference in pair.differences]
+    return Outcome(documents, parties, lines, listed["conflicts"], [*wrong, *totals, *apart])
+
+
+def _receipts(books: Books, intents: list[str]) -> dict[str, list[Receipt]]:
+    """Tryton's receipts by intent: each intent of the day is written by one command, its first."""
+    keys: dict[str, Any] = {command_key(SYSTEM, intent, 0): intent for intent in intents}
+    found: dict[str, list[Receipt]] = {}
+    for receipt in books.payments(keys):
+        found.setdefault(keys[receipt.key], []).append(receipt)
+    return found

@@ -1,0 +1,197 @@
+"""arsync as the day uses it: the installed program in processes of its own, driven by its command line alone.
+
+Called by `demo.verb` and the day. It promises that no password stands in an argument list or in the configuration
+file, and that after `stop` no process of arsync is left.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from psycopg.conninfo import conninfo_to_dict
+
+from engine.store.embedded import Cluster
+from engine.store.embedded_programs import write_private
+
+SYSTEM = "tryton"
+READY_SECONDS = 90.0
+CALL_SECONDS = 60.0
+STOP_SECONDS = 20.0
+LOG_LINES = 25
+
+CONFIG = """\
+log_format = "json"
+
+[daemon]
+port = 0
+
+[systems.{system}]
+connector = "tryton"
+
+[systems.{system}.policy]
+settle_seconds = 30
+retry_seconds = 0.5
+unknown_document_seconds = 30
+
+[systems.{system}.source]
+type = "debezium"
+host = "{host}"
+port = {port}
+database = "{dbname}"
+user = "{user}"
+password_file = "source.secret"
+"""
+TARGET = """
+[systems.{system}.target]
+url = "{url}"
+database = "{database}"
+user = "{user}"
+password_file = "target.secret"
+"""
+
+
+class EngineFailed(RuntimeError):
+    """A program of arsync ended, refused or did not answer; the text says which and has its last lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where arsync writes: Tryton's address as arsync sees it, and its own login there."""
+
+    url: str
+    database: str
+    user: str
+    password: str
+
+
+class Engine:
+    """One arsync over one Tryton, in `folder`; without a `target` it writes nothing back."""
+
+    def __init__(self, folder: Path, source_dsn: str, target: Target | None) -> None:
+        self._folder = folder
+        self._config = folder / "arsync.toml"
+        self._log = folder / "arsync.log"
+        self._ready = folder / "ready.json"
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        source = conninfo_to_dict(source_dsn)
+        write_private(folder / "source.secret", str(source["password"]))
+        text = CONFIG.format(system=SYSTEM, **source)
+        if target is not None:
+            write_private(folder / "target.secret", target.password)
+            text += TARGET.format(system=SYSTEM, url=target.url, database=target.database, user=target.user)
+        write_private(self._config, text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the daemon; returns at once."""
+        command = [*self._program(), "run", "--ready-file", str(self._ready)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # An interrupt typed at the demo is the demo's: it ends arsync in order.
+                start_new_session=True,
+            )
+
+    def await_ready(self) -> None:
+        """Return when the first snapshot is applied and changes are streaming."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._ready.exists():
+            self.check()
+            if time.monotonic() > deadline:
+                raise EngineFailed(f"arsync is not ready after {READY_SECONDS:.0f} s")
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise `EngineFailed` when the daemon has ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            raise EngineFailed(f"`arsync run` ended with {self._process.returncode}")
+
+    def stop(self) -> int | None:
+        """End the daemon in good order, by force if it does not; gives its exit code, None if it never ran."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                # Its session is its own, so its children are all that this reaches beside itself.
+                os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait(STOP_SECONDS)
+        self._end_left_database()
+        return code
+
+    def log_tail(self) -> list[str]:
+        """The last lines that the daemon said."""
+        with suppress(FileNotFoundError):
+            return self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+        return []
+
+    def ask(self, *arguments: str) -> list[dict[str, Any]]:
+        """What a listing verb prints as JSON."""
+        return list(self._call([*arguments, "--json"]))
+
+    def submit(self, intents: Sequence[str]) -> list[dict[str, Any]]:
+        """Submit intents, each one JSON text, in one call; gives id, state and reason of each."""
+        return list(self._call(["intents", "submit", "-", "--json"], "\n".join(intents) + "\n"))
+
+    def _call(self, arguments: Sequence[str], text: str = "") -> Any:
+        try:
+            done = subprocess.run(
+                [*self._program(), *arguments],
+                cwd=self._folder,
+                env=_environment(),
+                input=text,
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=CALL_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            self.check()
+            raise EngineFailed(f"`arsync {' '.join(arguments)}` did not end in {CALL_SECONDS:.0f} s") from None
+        if done.returncode != 0:
+            self.check()
+            tail = "\n".join(done.stderr.splitlines()[-LOG_LINES:])
+            raise EngineFailed(f"`arsync {' '.join(arguments)}` ended with {done.returncode}:\n{tail}")
+        return json.loads(done.stdout)
+
+    def _program(self) -> list[str]:
+        program = Path(sys.executable).parent / "arsync"
+        if not program.exists():
+            raise EngineFailed(f"{program.name} is not installed beside this Python")
+        return [str(program), "--config", str(self._config)]
+
+    def _end_left_database(self) -> None:
+        """The daemon stops its own PostgreSQL; one that was killed could not."""
+        home = self._folder / ".arsync" / "postgres"
+        if home.exists():
+            Cluster(home).stop()
+
+
+def _environment() -> dict[str, str]:
+    """The environment without what would lead arsync to another configuration."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ARSYNC_")}

@@ -1,0 +1,134 @@
+"""What the day must have brought about, intent by intent, held against Tryton's books and arsync's lists.
+
+`demo.day` writes the entries while it plays, `demo.verb` compares at the end. Pure: rows in, differences out. Of
+money it believes Tryton's receipts alone; of states and conflicts it asks arsync, for nobody else knows them.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from demo.books import Receipt
+
+DONE = "done"
+REFUSED = "refused"
+FINAL = frozenset({DONE, REFUSED, "held", "withdrawn"})
+"""States of an intent in which nothing more happens to it by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something is not as it must be: what it is about, which field, and both words on it."""
+
+    subject: str
+    field: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.field} must be {self.expected}, is {self.found}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One intent of the day: its effects in Tryton by invoice, and the kinds of the conflicts that it must raise.
+
+    An amount is in the invoice's currency; `date` is the receipt's value date.
+    """
+
+    intent: str
+    story: str
+    date: dt.date
+    effects: tuple[tuple[int, Decimal], ...] = ()
+    conflicts: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """How the intent must end."""
+        return DONE if self.effects else REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One entry with what was found for it."""
+
+    entry: Entry
+    state: str
+    effects: tuple[tuple[int | None, Decimal], ...]
+    conflicts: tuple[str, ...]
+    differences: tuple[Difference, ...]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The entries in the order in which they were submitted."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    def add(self, entry: Entry) -> None:
+        """Expect this of an intent."""
+        self.entries.append(entry)
+
+    def compare(
+        self,
+        receipts: Mapping[str, Sequence[Receipt]],
+        intents: Sequence[Mapping[str, Any]],
+        conflicts: Sequence[Mapping[str, Any]],
+    ) -> tuple[list[Line], list[Difference]]:
+        """Each entry with what was found, and all differences.
+
+        `receipts` are Tryton's by intent, `intents` and `conflicts` are arsync's lists. A conflict or an intent
+        that nobody expected is a difference too.
+        """
+        by_id: dict[str, list[Mapping[str, Any]]] = {}
+        for row in intents:
+            by_id.setdefault(str(row["id"]), []).append(row)
+        kinds: dict[str | None, list[str]] = {}
+        for conflict in conflicts:
+            kinds.setdefault(conflict.get("intent"), []).append(str(conflict["kind"]))
+        lines = [
+            _line(e, receipts.get(e.intent, ()), by_id.pop(e.intent, []), kinds.pop(e.intent, []))
+            for e in self.entries
+        ]
+        differences = [difference for line in lines for difference in line.differences]
+        differences += [Difference(f"intent {name}", "submitted", "never", "listed by arsync") for name in by_id]
+        for subject, found in kinds.items():
+            place = f"intent {subject}" if subject else "no intent"
+            differences.append(Difference(place, "conflicts", "none", ", ".join(sorted(found))))
+        return lines, differences
+
+
+def _line(
+    entry: Entry, receipts: Iterable[Receipt], rows: Sequence[Mapping[str, Any]], conflicts: Sequence[str]
+) -> Line:
+    found = tuple(sorted(((r.invoice, r.amount) for r in receipts), key=str))
+    state = str(rows[0]["state"]) if len(rows) == 1 else f"listed {len(rows)} times"
+    kinds = tuple(sorted(conflicts))
+    subject = f"intent {entry.intent}"
+    differences = [*_effects(subject, entry.effects, found)]
+    if state != entry.state:
+        differences.append(Difference(subject, "state", entry.state, state))
+    if Counter(kinds) != Counter(entry.conflicts):
+        expected = ", ".join(sorted(entry.conflicts)) or "none"
+        differences.append(Difference(subject, "conflicts", expected, ", ".join(kinds) or "none"))
+    return Line(entry, state, found, kinds, tuple(differences))
+
+
+def _effects(
+    subject: str, expected: Sequence[tuple[int, Decimal]], found: Sequence[tuple[int | None, Decimal]]
+) -> Iterable[Difference]:
+    """By invoice: nothing there, more than one receipt, or another amount than was asked for."""
+    for invoice in dict.fromkeys([*(i for i, _ in expected), *(i for i, _ in found)]):
+        wanted = [amount for i, amount in expected if i == invoice]
+        there = [amount for i, amount in found if i == invoice]
+        if Counter(wanted) == Counter(there):
+            continue
+        place = f"effect on invoice {invoice}"
+        yield Difference(subject, place, _amounts(wanted), _amounts(there))
+
+
+def _amounts(amounts: Sequence[Decimal]) -> str:
+    return " and ".join(str(amount) for amount in amounts) or "nothing"
