@@ -1,5 +1,6 @@
 """Tryton, read through its PostgreSQL."""
 
+from connectors.tryton.example import EXAMPLE
 from connectors.tryton.mapping import TrytonMapping
 
 
@@ -7,6 +8,7 @@ class TrytonConnector:
     """The entry point of the group `arsync.connectors`."""
 
     mapping = TrytonMapping()
+    example = EXAMPLE
 
 
 CONNECTOR = TrytonConnector()

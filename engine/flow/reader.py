@@ -114,8 +114,10 @@ class Reader:
             if batch is not None:
                 self._take(source, pipeline, batch)
                 quiet_since = time.monotonic()
-            elif source.exhausted and self._reading.until_end:
-                break
+            elif source.exhausted:
+                if self._reading.until_end:
+                    break
+                stop.wait(0.2)
             elif time.monotonic() - quiet_since > self._reading.quiet:
                 pipeline.settle()
                 quiet_since = time.monotonic()

@@ -409,3 +409,18 @@ def test_the_fake_itself_refuses_a_stale_guard(house: House) -> None:
     assert house.erp.find(key) is None
     house.steps()
     assert house.erp.find(key) == Found("M1", Decimal("10.00"))
+
+
+def test_a_command_that_one_worker_looks_up_is_left_alone_by_the_others(house: House) -> None:
+    house.invoice("1")
+    key = house.pay("p", i1="10.00")
+    house.erp.faults = ["lost_after"]
+    house.dispatcher.step()
+    house.clock.pass_(RETRY)
+    errand = house.dispatcher._claim()
+    assert errand is not None
+    other = house.another("2/0")
+    assert not other.step()
+    house.dispatcher._do(errand)
+    assert house.command(key).state == "accepted"
+    other.close()
