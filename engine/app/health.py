@@ -29,6 +29,7 @@ def health_page(port: int, vitals: Vitals, counts: Callable[[], dict[str, dict[s
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/health":
+                vitals.report("store", well=(said := _store_trouble(counts)) is None, detail=said or "answers")
                 state = vitals.state()
                 self._answer(200 if state["well"] else 503, "application/json", json.dumps(state).encode())
             elif self.path == "/metrics":
@@ -61,6 +62,14 @@ def health_page(port: int, vitals: Vitals, counts: Callable[[], dict[str, dict[s
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _store_trouble(counts: Callable[[], dict[str, dict[str, int]]]) -> str | None:
+    try:
+        counts()
+    except psycopg.Error as error:
+        return str(error).strip()
+    return None
 
 
 def _counted(vitals: Vitals, counts: Callable[[], dict[str, dict[str, int]]]) -> bytes:

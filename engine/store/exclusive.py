@@ -7,7 +7,7 @@ import time
 
 from engine.store.unit import Connection
 
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 """Seconds: a daemon that was killed leaves its lock until the server has noticed."""
 
 
