@@ -425,8 +425,9 @@ class Writers:
                 time.sleep(chance.random() * 0.1)
 
 
-def test_nothing_is_lost_over_five_kills(erp: Erp) -> None:
-    chance = random.Random(4)
+@pytest.mark.parametrize("seed", [4, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(5, 25))])
+def test_nothing_is_lost_over_five_kills(erp: Erp, seed: int) -> None:
+    chance = random.Random(seed)
     grouper = Grouper(commit=0, snapshot=None, snapshot_complete=False, pending=[])
     units: dict[str, set[str]] = {}
     opening: set[str] = set()
