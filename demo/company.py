@@ -86,7 +86,11 @@ class CompanyPlan:
     payment_method: str = "Bank"
     statement_journal: str = "Bank statements"
     write_off: str = "Write-off"
-    terms: tuple[tuple[str, tuple[int, ...]], ...] = (("Net 30", (30,)), ("Half in 20, rest in 40", (20, 40)))
+    terms: tuple[tuple[str, tuple[int, ...]], ...] = (
+        ("Net 30", (30,)),
+        ("Half in 20, rest in 40", (20, 40)),
+        ("Net 365", (365,)),
+    )
     """Name of a term and the days of its equal instalments; the first term is every customer's."""
     customers: tuple[Customer, ...] = (
         Customer("Abbott Logistics", "Rotterdam", Decimal(25000)),

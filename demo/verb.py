@@ -72,7 +72,7 @@ def _run(folder: Path, cache: Path, tell: Callable[[str], None], *, writes_back:
         accountant = stack.enter_context(erp.accountant())
         stack.callback(_deaf)
         patience = 20.0 if writes_back else 1.5
-        analyst = Analyst(engine, Ledger(), patience, prefix=f"day-{os.getpid()}")
+        analyst = Analyst(engine, Ledger(), patience, prefix="day")
         day = Day(accountant, analyst, engine, proxy, Tally(plan), tell)
         try:
             day.play()
