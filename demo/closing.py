@@ -4,6 +4,7 @@ Called by `demo.verb`. What happened to the money is asked of Tryton; arsync is 
 what is in its tables.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from demo.agreement import compare_customers, compare_invoices
@@ -29,7 +30,9 @@ def compare(books: Books, day: Day) -> Outcome:
 
 def _look(books: Books, day: Day) -> Outcome:
     ledger = day.analyst.ledger
-    listed = {name: day.engine.ask(name, "list") for name in LISTS}
+    with ThreadPoolExecutor(len(LISTS)) as pool:
+        asked = {name: pool.submit(day.engine.ask, name, "list") for name in LISTS}
+        listed = {name: answer.result() for name, answer in asked.items()}
     invoices = books.invoices()
     documents = compare_invoices(invoices, books.instalments(), listed["invoices"])
     parties = compare_customers(books.customers(), listed["customers"], books.own_party)
