@@ -54,8 +54,9 @@ class Analyst:
         *,
         conflicts: Sequence[str] = (),
         effect: bool = True,
+        sends: int = 0,
     ) -> None:
-        """Put an intent on the desk; `effect` is whether Tryton must book it, `conflicts` what it must raise.
+        """Put an intent on the desk; the keywords are what must come of it (`demo.ledger.Entry`).
 
         An invoice that her reading did not show is paid by a basis that cannot be right.
         """
@@ -75,7 +76,8 @@ class Analyst:
         )
         self._written[intent.id] = msgspec.json.encode(intent).decode()
         self._desk.append(self._written[intent.id])
-        self.ledger.add(Entry(intent.id, story, date, tuple(allocations) if effect else (), tuple(conflicts)))
+        effects = tuple(allocations) if effect else ()
+        self.ledger.add(Entry(intent.id, story, date, effects, tuple(conflicts), sends))
 
     def repeat(self, name: str) -> None:
         """Put an intent on the desk once more, word for word as it was."""

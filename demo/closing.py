@@ -12,6 +12,7 @@ from demo.analyst import changes
 from demo.books import Books, Receipt
 from demo.day import Day
 from demo.engine import SYSTEM
+from demo.ledger import Difference
 from demo.report import Outcome
 from engine.model.commands import command_key
 
@@ -40,7 +41,8 @@ def _look(books: Books, day: Day) -> Outcome:
     receipts = _receipts(books, [entry.intent for entry in ledger.entries])
     lines, wrong = ledger.compare(receipts, listed["intents"], listed["conflicts"])
     apart = [difference for pair in (*documents, *parties) for difference in pair.differences]
-    return Outcome(documents, parties, lines, listed["conflicts"], [*wrong, *totals, *apart])
+    missed = [Difference("the day", what, "there", "never seen by the proxy") for what in day.stage.missed()]
+    return Outcome(documents, parties, lines, listed["conflicts"], [*wrong, *totals, *apart, *missed])
 
 
 def _receipts(books: Books, intents: list[str]) -> dict[str, list[Receipt]]:

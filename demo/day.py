@@ -6,8 +6,7 @@ holds one of them. The order of the acts is that of `play`.
 """
 
 import datetime as dt
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -15,15 +14,10 @@ from demo.accountant import Accountant
 from demo.analyst import Analyst
 from demo.bills import AFTER, BEFORE, BILLED, NEW_DUE, OTHER_DAY, PAID, Planned
 from demo.engine import Engine
-from demo.holding_proxy import Call, Hold, HoldingProxy, Match
+from demo.stage import Stage
 from demo.tally import Tally
 
-Scene = tuple[Hold, Callable[[], None]]
-"""A request that is held, and what the accountant does before it is let go."""
-
 LIMIT = Decimal(15000)
-PAY = "wizard.account.invoice.pay.execute"
-VALIDATE = "model.account.statement.validate_statement"
 
 
 @dataclass(slots=True)
@@ -33,7 +27,7 @@ class Day:
     accountant: Accountant
     analyst: Analyst
     engine: Engine
-    proxy: HoldingProxy
+    stage: Stage
     tally: Tally
     tell: Callable[[str], None]
     ids: dict[str, int] = field(default_factory=dict)
@@ -110,7 +104,7 @@ class Day:
         self.tell("A payment is held up; the accountant pays two of the invoices behind it, and prints a third")
         self.analyst.read()
         pay = self._decide
-        hold = self.proxy.hold(self._writes("held up"))
+        hold = self.stage.hold(self.ids["held up"])
         pay("held", "is held up on its way", "held up")
         pay("cleared", "the accountant pays first", "cleared", None, "already_cleared", effect=False)
         pay("same", "the accountant books the same receipt", "same receipt", None, "duplicate_receipt", effect=False)
@@ -126,7 +120,7 @@ class Day:
             self.accountant.print_invoice(self.ids["printed in line"])
             self.analyst.await_final("cleared", "same")
 
-        self._stage([(hold, meanwhile)])
+        self.stage.play([(hold, meanwhile)])
         self.tell("Let go. The bank takes back a receipt that arsync had written")
         self._bounce("bouncing")
         self.analyst.await_final()
@@ -138,23 +132,31 @@ class Day:
         owed = self.totals["bouncing"]
         self.analyst.read_until(lambda rows: Decimal(rows.get(number, {}).get("open_amount", 0)) == owed)
         pay = self._decide
-        overtaken = self.proxy.hold(self._writes("overtaken"))
-        fits = self.proxy.hold(self._writes("still fits", last=True))
-        printed = self.proxy.hold(self._writes("printed on the way"))
-        self.proxy.drop_answer(self._writes("lost answer"))
-        pay("overtaken", "paid by hand between read and write", "overtaken", None, "already_cleared", effect=False)
-        pay("fits", "part paid by hand between read and write", "still fits", "100.00", "stale_basis")
-        pay("on-the-way", "printed between read and write", "printed on the way")
+        overtaken = self.stage.hold(self.ids["overtaken"])
+        fits = self.stage.hold(self.ids["still fits"], last=True)
+        printed = self.stage.hold(self.ids["printed on the way"])
+        self.stage.drop_answer(self.ids["lost answer"])
+        pay(
+            "overtaken",
+            "paid by hand between read and write",
+            "overtaken",
+            None,
+            "already_cleared",
+            effect=False,
+            sends=1,
+        )
+        pay("fits", "part paid by hand between read and write", "still fits", "100.00", "stale_basis", sends=2)
+        pay("on-the-way", "printed between read and write", "printed on the way", sends=2)
         pay("lost", "written, and the answer is lost", "lost answer")
         pay("again", "pays once more what had bounced", "bouncing")
         pay("part-3", "last of three part payments", "in parts", "63.00")
         self.analyst.submit()
-        self._stage([
+        self.stage.play([
             (overtaken, lambda: self._paid_directly("overtaken", self.totals["overtaken"])),
             (fits, lambda: self._paid_directly("still fits", Decimal("50.00"))),
             (printed, lambda: self.accountant.print_invoice(self.ids["printed on the way"])),
         ])  # fmt: skip
-        self.tell("Let go; the last of them was carried out, and Tryton's answer dropped")
+        self.tell("Let go; of the payment after them, Tryton's answer is dropped")
         self.analyst.await_final()
 
     # What the people do.
@@ -167,10 +169,18 @@ class Day:
             self.tally.billed(number, plan.total, plan.currency, BILLED)
 
     def _decide(
-        self, name: str, story: str, invoice: str, amount: str | None = None, *conflicts: str, effect: bool = True
+        self,
+        name: str,
+        story: str,
+        invoice: str,
+        amount: str | None = None,
+        *conflicts: str,
+        effect: bool = True,
+        sends: int = 0,
     ) -> None:
         money = self.totals[invoice] if amount is None else Decimal(amount)
-        self.analyst.decide(name, story, [(self.ids[invoice], money)], PAID, conflicts=conflicts, effect=effect)
+        allocations = [(self.ids[invoice], money)]
+        self.analyst.decide(name, story, allocations, PAID, conflicts=conflicts, effect=effect, sends=sends)
 
     def _paid_directly(self, name: str, amount: Decimal, text: str = "By hand", date: dt.date = OTHER_DAY) -> None:
         self.accountant.pay(self.ids[name], amount, text, date)
@@ -182,39 +192,3 @@ class Day:
             self.accountant.bounce(self.ids[name], "Taken back by the bank")
         except ValueError as error:
             self.tell(f"There is nothing to take back: {error}")
-
-    # What stands between them.
-
-    def _writes(self, name: str, *, last: bool = False) -> Match:
-        """The request by which arsync pays this invoice; `last` is the second step of a part payment."""
-        number = self.ids[name]
-        steps = {"pay"} if last else {"choice", "pay"}
-
-        def match(call: Call) -> bool:
-            if call.method == PAY:
-                return call.context.get("active_id") == number and bool(steps & set(call.params[2:3]))
-            guard = call.context.get("_timestamp") or {}
-            return call.method == VALIDATE and f"account.invoice,{number}" in guard
-
-        return match
-
-    def _stage(self, scenes: Sequence[Scene]) -> None:
-        """Play each scene as its request arrives; one whose request does not come is played all the same."""
-        waiting = list(scenes)
-        since = time.monotonic()
-        while waiting:
-            scene = next((scene for scene in waiting if scene[0].arrived.is_set()), None)
-            if scene is None and time.monotonic() - since < self.analyst.patience:
-                self.engine.check()
-                time.sleep(0.02)
-                continue
-            if scene is None:
-                scene = waiting[0]
-                self.tell("A request that was to be held has not come")
-            waiting.remove(scene)
-            hold, act = scene
-            try:
-                act()
-            finally:
-                hold.release()
-            since = time.monotonic()

@@ -36,7 +36,8 @@ class Difference:
 class Entry:
     """One intent of the day: its effects in Tryton by invoice, and the kinds of the conflicts that it must raise.
 
-    An amount is in the invoice's currency; `date` is the receipt's value date.
+    An amount is in the invoice's currency; `date` is the receipt's value date. `sends` is how often its command
+    must have left at the least: one that Tryton refused once, because it came too late, leaves twice.
     """
 
     intent: str
@@ -44,6 +45,7 @@ class Entry:
     date: dt.date
     effects: tuple[tuple[int, Decimal], ...] = ()
     conflicts: tuple[str, ...] = ()
+    sends: int = 0
 
     @property
     def state(self) -> str:
@@ -111,6 +113,9 @@ def _line(
     differences = [*_effects(subject, entry.effects, found)]
     if state != entry.state:
         differences.append(Difference(subject, "state", entry.state, state))
+    sends = sum(int(command["sends"]) for row in rows for command in row.get("commands", ()))
+    if sends < entry.sends:
+        differences.append(Difference(subject, "sends", f"{entry.sends} at the least", str(sends)))
     if Counter(kinds) != Counter(entry.conflicts):
         expected = ", ".join(sorted(entry.conflicts)) or "none"
         differences.append(Difference(subject, "conflicts", expected, ", ".join(kinds) or "none"))

@@ -61,6 +61,7 @@ def _run(folder: Path, cache: Path, tell: Callable[[str], None], *, writes_back:
     from demo.erp import DemoErp
     from demo.holding_proxy import HoldingProxy
     from demo.ledger import Difference, Ledger
+    from demo.stage import Stage
     from demo.tally import Tally
 
     plan = CompanyPlan()
@@ -73,7 +74,8 @@ def _run(folder: Path, cache: Path, tell: Callable[[str], None], *, writes_back:
         stack.callback(_deaf)
         patience = 20.0 if writes_back else 1.5
         analyst = Analyst(engine, Ledger(), patience, prefix="day")
-        day = Day(accountant, analyst, engine, proxy, Tally(plan), tell)
+        stage = Stage(proxy, patience, engine.check)
+        day = Day(accountant, analyst, engine, stage, Tally(plan), tell)
         try:
             day.play()
             tell("The day is over; both sides are compared")

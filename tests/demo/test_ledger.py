@@ -93,6 +93,13 @@ def test_an_intent_that_did_not_end_as_expected_is_found(state: str) -> None:
     assert told(ledger().compare(receipts(), rows, conflicts())[1]) == [f"intent a: state must be done, is {state}"]
 
 
+def test_a_command_that_left_too_seldom_is_found() -> None:
+    book = Ledger([Entry("a", "came too late once", PAID, ((1, Decimal("121.00")),), (), 2)])
+    for sends, expected in ((1, ["intent a: sends must be 2 at the least, is 1"]), (2, []), (3, [])):
+        rows = [{"id": "a", "state": "done", "commands": [{"sends": sends}]}]
+        assert told(book.compare({"a": [receipt(1, "121.00")]}, rows, [])[1]) == expected
+
+
 def test_an_intent_that_is_missing_or_that_nobody_submitted_is_found() -> None:
     rows = [*intents()[1:], {"id": "x", "state": "done"}]
     assert told(ledger().compare(receipts(), rows, conflicts())[1]) == [
