@@ -10,6 +10,8 @@ import base64
 import datetime as dt
 import itertools
 import json
+import ssl
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -177,10 +179,12 @@ class Session:
         password: str,
         *,
         timeout: float = 60.0,
-        verify: bool = True,
+        verify: bool | ssl.SSLContext = True,
     ) -> None:
         self.url, self.database, self.user = url.rstrip("/"), database, user
         self._password = password
+        self._timeout = timeout
+        self._until: float | None = None
         self._http = httpx.Client(timeout=timeout, verify=verify, trust_env=False)
         self._numbers = itertools.count(1)
         self._authorization = ""
@@ -198,6 +202,15 @@ class Session:
     def close(self) -> None:
         """Drop the connection. The server forgets the session by its own time limit."""
         self._http.close()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Bound all calls of a block together; one that would begin too late is `Unreachable`."""
+        self._until = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._until = None
 
     def login(self) -> None:
         """Open a new session and read the user's preferences (company, groups, language)."""
@@ -273,8 +286,11 @@ class Session:
         if self._authorization:
             headers["Authorization"] = self._authorization
         address = f"{self.url}/{quote(self.database)}/rpc/"
+        left = self._timeout if self._until is None else min(self._timeout, self._until - time.monotonic())
+        if left <= 0:
+            raise Unreachable(f"{method} was not sent: the time for all calls together is over")
         try:
-            response = self._http.post(address, content=body, headers=headers)
+            response = self._http.post(address, content=body, headers=headers, timeout=left)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unreachable(f"{self.url} cannot be reached ({type(error).__name__})") from None
         except httpx.HTTPError as error:

@@ -35,7 +35,8 @@ TABLES: tuple[TableSpec, ...] = (
     TableSpec(MOVE),
     TableSpec(LINE, summed=True),
     TableSpec(RECONCILIATION),
-    TableSpec("account_statement", optional=True),
+    # The file that a statement was imported from.
+    TableSpec("account_statement", optional=True, excluded=("origin_file",)),
     TableSpec(STATEMENT_LINE, optional=True),
     TableSpec(PARTY),
     TableSpec(ADDRESS),

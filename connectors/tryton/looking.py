@@ -1,0 +1,115 @@
+"""The last look before a payment is written: whether Tryton's records are still those that were decided on.
+
+Tryton itself refuses a call whose `_timestamp` of a record is out of date, but only for records that the call
+writes; a moved due date changes a line that a part payment never writes. So all tokens are compared here first.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from connectors.tryton.rpc import Session
+from engine.model.commands import Outcome, OutcomeKind, Write
+from engine.ports.target import Guard
+
+INVOICE = "account.invoice"
+LINE = "account.move.line"
+_PAGE = 1000
+
+
+class Invoice(msgspec.Struct, frozen=True):
+    """What paying an invoice needs to know of it. `amount` is what this payment applies to it."""
+
+    id: int
+    party: int
+    company: int
+    currency: int
+    account: int
+    open_amount: Decimal
+    amount: Decimal
+
+
+class Look(msgspec.Struct, frozen=True):
+    """The invoices of a payment, in the order of its allocations; or the outcome that stands already."""
+
+    invoices: tuple[Invoice, ...] = ()
+    outcome: Outcome | None = None
+
+
+def look(session: Session, write: Write, guard: Guard) -> Look:
+    """Read the invoices of a payment and compare every token; nothing is written."""
+    ids = [int(a.invoice) for a in write.allocations]
+    names = ["state", "party", "company", "currency", "account", "amount_to_pay", "lines_to_pay", "payment_lines",
+             "currency.code", "_timestamp"]  # fmt: skip
+    found = {row["id"]: row for row in rows(session, INVOICE, [["id", "in", ids]], names)}
+    moved = _moved(session, guard, found)
+    if moved is not None:
+        return Look(outcome=Outcome(OutcomeKind.STALE, moved))
+    invoices = []
+    for allocation, number in zip(write.allocations, ids, strict=True):
+        row = found[number]
+        trouble = _trouble(row, write, allocation.amount)
+        if trouble is not None:
+            return Look(outcome=Outcome(OutcomeKind.REJECTED, trouble, reason="precondition_failed"))
+        invoices.append(
+            Invoice(number, row["party"], row["company"], row["currency"], row["account"], row["amount_to_pay"],
+                    allocation.amount)
+        )  # fmt: skip
+    return Look(tuple(invoices))
+
+
+def period_is_closed(session: Session, company: str, day: dt.date) -> bool:
+    """Whether nothing can be posted on this day: its period is closed, or no fiscal year has one."""
+    domain = [["company", "=", int(company)], ["start_date", "<=", day], ["end_date", ">=", day],
+              ["type", "=", "standard"], ["state", "=", "open"]]  # fmt: skip
+    return not session.call("model.account.period.search", domain, 0, 1, None)
+
+
+def rows(session: Session, model: str, domain: list[Any], names: list[str]) -> Iterable[dict[str, Any]]:
+    """Records of a model, page by page, in the order of their ids."""
+    last = 0
+    while True:
+        page = [*domain, ["id", ">", last]]
+        found = session.call(f"model.{model}.search_read", page, 0, _PAGE, [["id", "ASC"]], names)
+        yield from found
+        if len(found) < _PAGE:
+            return
+        last = found[-1]["id"]
+
+
+def _moved(session: Session, guard: Guard, invoices: dict[int, dict[str, Any]]) -> str | None:
+    """Which record is no longer as it was when the payment was decided; None when all are."""
+    guarded = {name for name in guard if name.startswith(f"{LINE},")}
+    told = {line for row in invoices.values() for line in (*row["lines_to_pay"], *row["payment_lines"])}
+    wanted = {int(name.partition(",")[2]) for name in guarded} | told
+    names = ["_timestamp", "reconciliation"]
+    lines = {row["id"]: row for row in rows(session, LINE, [["id", "in", sorted(wanted)]], names)}
+    tokens = {f"{INVOICE},{number}": row["_timestamp"] for number, row in invoices.items()}
+    tokens |= {f"{LINE},{number}": row["_timestamp"] for number, row in lines.items()}
+    for name, token in sorted(guard.items()):
+        if tokens.get(name) != token:
+            return f"{name} was changed since this was decided" if name in tokens else f"{name} is gone"
+    for number in sorted(told):
+        name = f"{LINE},{number}"
+        if name not in guard and number in lines and lines[number]["reconciliation"] is None:
+            return f"{name} is a new open item"
+    return None
+
+
+def _trouble(row: dict[str, Any], write: Write, amount: Decimal) -> str | None:
+    """Why a payment of this amount must not be tried, though every token is as it was."""
+    name = f"{INVOICE},{row['id']}"
+    if row["state"] != "posted":
+        return f"{name} is {row['state']} in Tryton; only a posted invoice can be paid"
+    if str(row["company"]) != write.company or str(row["party"]) != write.customer:
+        return f"{name} belongs to another company or customer than the payment says"
+    if row["currency."]["code"] != write.currency:
+        return f"{name} is in {row['currency.']['code']}, the payment in {write.currency}"
+    if row["amount_to_pay"] <= 0:
+        return f"{name} has {row['amount_to_pay']} to pay; a receipt cannot be applied to it"
+    if amount > row["amount_to_pay"]:
+        return f"{name} has {row['amount_to_pay']} to pay, which is less than {amount}"
+    return None

@@ -1,0 +1,165 @@
+"""Writes to a Tryton through JSON-RPC: the entry of this connector that the dispatcher calls.
+
+Its promises: a receipt is booked once under its key; what other people have put into the books is never unlinked,
+written off or confirmed on the way; and every answer, or none, becomes an outcome that says what it proves.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from connectors.tryton.checking import check
+from connectors.tryton.looking import INVOICE, look, period_is_closed, rows
+from connectors.tryton.paying import pay
+from connectors.tryton.rpc import RpcError, Session, UserError
+from connectors.tryton.settings import TargetOptions, read_options
+from connectors.tryton.statement import STATEMENT, post, statements, write_statement
+from connectors.tryton.writing import Attempt, outcome_of
+from engine.model.commands import Found, Outcome, OutcomeKind, Write
+from engine.ports.errors import Unavailable
+from engine.ports.target import Capabilities, Finding, Guard
+
+MOVE = "account.move"
+
+
+class NotSetUpError(Exception):
+    """Tryton lacks what a payment needs; the message names it and how to add it."""
+
+
+class TrytonTarget:
+    """One database of one server. Used by one thread at a time."""
+
+    def __init__(self, options: TargetOptions) -> None:
+        self._options = options
+        self._session = Session(
+            options.url,
+            options.database,
+            options.user,
+            options.password,
+            timeout=options.timeout,
+            verify=options.trust(),
+        )
+        self._methods: dict[str, int] = {}
+        self._journals: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """One send at a time: Tryton's strict sequences refuse writers side by side with HTTP 503."""
+        options = self._options
+        return Capabilities(
+            compare_and_set=True,
+            find_by_key=True,
+            in_doubt_for=dt.timedelta(seconds=options.in_doubt_seconds),
+            settle_time=dt.timedelta(seconds=options.settle_seconds),
+            deadline=dt.timedelta(seconds=options.deadline_seconds),
+            concurrency=1,
+        )
+
+    def send(self, key: str, write: Write, guard: Guard) -> Outcome:
+        """Book a receipt: by the pay wizard for one invoice, as a statement for several."""
+        attempt = Attempt()
+        with self._session.within(self._options.deadline_seconds):
+            try:
+                return self._send(attempt, key, write, guard)
+            except NotSetUpError as error:
+                return Outcome(OutcomeKind.REJECTED, str(error), reason="precondition_failed")
+            except UserError as error:
+                return self._refused(error, attempt, write)
+            except RpcError as error:
+                return outcome_of(error, attempt)
+
+    def find(self, key: str) -> Found | None:
+        """Look for a posted move with this description, or an applied statement with lines of this number."""
+        with self._session.within(self._options.deadline_seconds):
+            try:
+                moves = rows(self._session, MOVE, [["description", "=", key]], ["state"])
+                for move in moves:
+                    return Found(f"{MOVE},{move['id']}", complete=move["state"] == "posted")
+                for one in statements(self._session, key):
+                    if one.state in ("validated", "posted"):
+                        return Found(f"{STATEMENT},{one.id}", complete=one.state == "posted")
+            except RpcError as error:
+                raise Unavailable(f"{self._options.url}: {error}") from None
+        return None
+
+    def resume(self, key: str, write: Write, found: Found) -> Outcome:  # noqa: ARG002 - the port's signature
+        """Post a statement that was applied and not posted."""
+        model, _, number = found.reference.partition(",")
+        if model != STATEMENT:
+            text = f"{found.reference} carries the key and is not posted; arsync did not leave it so"
+            return Outcome(OutcomeKind.REJECTED, text, found.reference)
+        with self._session.within(self._options.deadline_seconds):
+            try:
+                post(self._session, int(number))
+            except UserError as error:
+                return Outcome(OutcomeKind.REJECTED, str(error), found.reference)
+            except RpcError as error:
+                return Outcome(OutcomeKind.UNKNOWN, str(error), found.reference)
+        return Outcome(OutcomeKind.ACCEPTED, "posted as a statement", found.reference)
+
+    def check(self) -> list[Finding]:
+        """Whether this user of this Tryton can do what payments need."""
+        with self._session.within(self._options.deadline_seconds):
+            return check(self._session, self._options)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._session.close()
+
+    def _send(self, attempt: Attempt, key: str, write: Write, guard: Guard) -> Outcome:
+        seen = look(self._session, write, guard)
+        if seen.outcome is not None:
+            return seen.outcome
+        if len(seen.invoices) == 1:
+            method = self._method(write.company)
+            return pay(self._session, attempt, key, write, seen.invoices[0], method, guard)
+        journal = self._journal(write.company, write.currency)
+        return write_statement(self._session, attempt, key, write, seen.invoices, journal, guard)
+
+    def _refused(self, error: UserError, attempt: Attempt, write: Write) -> Outcome:
+        """Tryton's refusal is in the user's language; whether the period is closed is asked, not read out of it."""
+        outcome = outcome_of(error, attempt)
+        try:
+            closed = period_is_closed(self._session, write.company, write.date)
+        except RpcError:
+            return outcome
+        return Outcome(outcome.kind, outcome.detail, reason="period_closed") if closed else outcome
+
+    def _method(self, company: str) -> int:
+        """The payment method: the one that was named, or the oldest of the company."""
+        if company not in self._methods:
+            domain = [["company", "=", int(company)]]
+            found = list(rows(self._session, f"{INVOICE}.payment.method", domain, ["name"]))
+            named = [row for row in found if self._options.payment_method in (None, row["name"])]
+            if not named:
+                wanted = self._options.payment_method or "no payment method"
+                raise NotSetUpError(
+                    f"Tryton's company {company} has not the payment method {wanted}; add it in Tryton, or name one "
+                    f"of {', '.join(row['name'] for row in found) or 'those it will have'} as target.payment_method"
+                )
+            self._methods[company] = int(named[0]["id"])
+        return self._methods[company]
+
+    def _journal(self, company: str, currency: str) -> Mapping[str, Any]:
+        """The statement journal of a currency: the one that was named, or the oldest."""
+        if (company, currency) not in self._journals:
+            wanted = self._options.statement_journals.get(currency)
+            domain = [["company", "=", int(company)], ["currency.code", "=", currency]]
+            found = list(rows(self._session, f"{STATEMENT}.journal", domain, ["name", "validation"]))
+            named = [row for row in found if wanted in (None, row["name"])]
+            if not named:
+                raise NotSetUpError(
+                    f"Tryton's company {company} has no statement journal {wanted or ''} in {currency}, and a receipt "
+                    "for several invoices needs one; add it in Tryton, or name it in target.statement_journals"
+                )
+            self._journals[company, currency] = named[0]
+        return self._journals[company, currency]
+
+
+def open_target(options: Mapping[str, Any]) -> TrytonTarget:
+    """The target of a system's `target` section. Makes no call.
+
+    Raises:
+        ConfigError: a setting is missing, unknown or wrong.
+    """
+    return TrytonTarget(read_options(options))

@@ -1,0 +1,48 @@
+"""From Tryton's errors to outcomes: what each says about the effect depends on how far the attempt had come."""
+
+from connectors.tryton.rpc import (
+    AccessRefused,
+    Busy,
+    Concurrency,
+    InternalError,
+    LoginRefused,
+    NoAnswer,
+    RpcError,
+    Unreachable,
+    UserError,
+    WarningRaised,
+)
+from engine.model.commands import Outcome, OutcomeKind
+
+
+class Attempt:
+    """How far one send has come: whether a call has left that may have changed the books."""
+
+    def __init__(self) -> None:
+        self.may_have_written = False
+
+    def writes(self) -> None:
+        """The next call may change the books."""
+        self.may_have_written = True
+
+    def has_not_written(self) -> None:
+        """The last call is known to have changed nothing."""
+        self.may_have_written = False
+
+
+def outcome_of(error: RpcError, attempt: Attempt) -> Outcome:
+    """What an error means for the command."""
+    text = str(error)
+    match error:
+        case Concurrency():
+            return Outcome(OutcomeKind.STALE, text)
+        case UserError() | AccessRefused():
+            return Outcome(OutcomeKind.REJECTED, text)
+        case WarningRaised():
+            # Some of Tryton's confirmations unlink or write off what others have done: a person must look.
+            return Outcome(OutcomeKind.REJECTED, f"Tryton wants a person to confirm: {text}")
+        case Unreachable() | LoginRefused():
+            return Outcome(OutcomeKind.THROTTLED, text)
+        case Busy() | NoAnswer() | InternalError() if attempt.may_have_written:
+            return Outcome(OutcomeKind.UNKNOWN, text)
+    return Outcome(OutcomeKind.THROTTLED, text)
