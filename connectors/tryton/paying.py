@@ -48,7 +48,7 @@ def pay(
         # Names with a dot are for a person's screen; the form itself would choke on them.
         ask = {name: value for name, value in view["defaults"].items() if "." not in name}
         attempt.writes()
-        wizard.execute("pay", {"start": start, "ask": ask | {"type": "partial"}}, tokens)
+        wizard.execute("pay", {"start": start, "ask": ask}, tokens)
     return Outcome(OutcomeKind.ACCEPTED, "paid in part")
 
 
@@ -57,7 +57,8 @@ def _asks_what_was_decided(view: dict[str, Any], invoice: Invoice) -> bool:
     asked = view.get("defaults", {})
     return bool(
         view.get("state") == "ask"
+        and asked.get("type") == "partial"
         and asked.get("amount") == invoice.amount
-        and asked.get("invoice", invoice.id) == invoice.id
-        and asked.get("amount_writeoff", 0) != 0
+        and asked.get("currency") == invoice.currency
+        and asked.get("invoice") == invoice.id
     )

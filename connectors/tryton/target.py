@@ -11,7 +11,7 @@ from typing import Any
 from connectors.tryton.checking import check
 from connectors.tryton.looking import INVOICE, look, period_is_closed, rows
 from connectors.tryton.paying import pay
-from connectors.tryton.rpc import RpcError, Session, UserError
+from connectors.tryton.rpc import RpcError, Session, UserError, WarningRaised
 from connectors.tryton.settings import TargetOptions, read_options
 from connectors.tryton.statement import STATEMENT, post, statements, write_statement
 from connectors.tryton.writing import Attempt, outcome_of
@@ -63,8 +63,8 @@ class TrytonTarget:
                 return self._send(attempt, key, write, guard)
             except NotSetUpError as error:
                 return Outcome(OutcomeKind.REJECTED, str(error), reason="precondition_failed")
-            except UserError as error:
-                return self._refused(error, attempt, write)
+            except (UserError, WarningRaised) as error:
+                return self._refused(error, attempt, write, guard)
             except RpcError as error:
                 return outcome_of(error, attempt)
 
@@ -116,10 +116,16 @@ class TrytonTarget:
         journal = self._journal(write.company, write.currency)
         return write_statement(self._session, attempt, key, write, seen.invoices, journal, guard)
 
-    def _refused(self, error: UserError, attempt: Attempt, write: Write) -> Outcome:
-        """Tryton's refusal is in the user's language; whether the period is closed is asked, not read out of it."""
+    def _refused(self, error: RpcError, attempt: Attempt, write: Write, guard: Guard) -> Outcome:
+        """Why Tryton refused. Its text is in the user's language, so the cause is asked for, not read out of it.
+
+        Something may have moved between the last look and the write: then it is stale, whatever Tryton said.
+        """
         outcome = outcome_of(error, attempt)
         try:
+            again = look(self._session, write, guard).outcome
+            if again is not None and again.kind is OutcomeKind.STALE:
+                return again
             closed = period_is_closed(self._session, write.company, write.date)
         except RpcError:
             return outcome
@@ -149,8 +155,8 @@ class TrytonTarget:
             named = [row for row in found if wanted in (None, row["name"])]
             if not named:
                 raise NotSetUpError(
-                    f"Tryton's company {company} has no statement journal {wanted or ''} in {currency}, and a receipt "
-                    "for several invoices needs one; add it in Tryton, or name it in target.statement_journals"
+                    f"Tryton's company {company} has no statement journal {wanted or ''} in {currency}, and a "
+                    "receipt for several invoices needs one; add it, or name it in target.statement_journals"
                 )
             self._journals[company, currency] = named[0]
         return self._journals[company, currency]

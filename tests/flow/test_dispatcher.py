@@ -128,13 +128,13 @@ def test_sent_is_on_record_before_the_first_byte_and_no_transaction_is_open(hous
     seen: list[tuple[str, int]] = []
     plain = house.erp.send
 
-    def send(name: str, write: Write, guard: Guard) -> Outcome:
+    def send(key: str, write: Write, guard: Guard) -> Outcome:
         busy = house.connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
         ).fetchone()
         assert busy is not None
-        seen.append((house.command(name).state, busy[0]))
-        return plain(name, write, guard)
+        seen.append((house.command(key).state, busy[0]))
+        return plain(key, write, guard)
 
     house.erp.send = send  # type: ignore[method-assign]
     house.steps()
@@ -279,11 +279,11 @@ def test_an_expired_lease_is_unknown_and_its_late_answer_changes_nothing(house: 
     slow = house.another("slow/0")
     plain = house.erp.send
 
-    def send(name: str, write: Write, guard: Guard) -> Outcome:
+    def send(key: str, write: Write, guard: Guard) -> Outcome:
         house.clock.pass_(30)
         house.dispatcher.step()
-        assert house.command(name).state in ("unknown", "accepted")
-        return plain(name, write, guard)
+        assert house.command(key).state in ("unknown", "accepted")
+        return plain(key, write, guard)
 
     house.erp.send = send  # type: ignore[method-assign]
     slow.step()
