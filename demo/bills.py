@@ -72,6 +72,7 @@ AFTER: Mapping[str, Planned] = {
     "same receipt": _planned("Havenstad Textiles", "130.00"),
     "printed in line": _planned("Havenstad Textiles", "140.00"),
     "overtaken": _planned("Escaut Energie", "160.00"),
+    "beaten": _planned("Birkenau Foods", "165.00"),
     "still fits": _planned("Fjordline Shipping", "170.00"),
     "printed on the way": _planned("Duinzicht Glass", "180.00"),
     "lost answer": _planned("Abbott Logistics", "190.00"),

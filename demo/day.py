@@ -133,6 +133,7 @@ class Day:
         self.analyst.read_until(lambda rows: Decimal(rows.get(number, {}).get("open_amount", 0)) == owed)
         pay = self._decide
         overtaken = self.stage.hold(self.ids["overtaken"])
+        beaten = self.stage.hold(self.ids["beaten"], last=True)
         fits = self.stage.hold(self.ids["still fits"], last=True)
         printed = self.stage.hold(self.ids["printed on the way"])
         self.stage.drop_answer(self.ids["lost answer"])
@@ -145,6 +146,7 @@ class Day:
             effect=False,
             sends=1,
         )
+        pay("beaten", "paid by hand between two steps", "beaten", "90.00", "already_cleared", effect=False, sends=1)
         pay("fits", "part paid by hand between read and write", "still fits", "100.00", "stale_basis", sends=2)
         pay("on-the-way", "printed between read and write", "printed on the way", sends=2)
         pay("lost", "written, and the answer is lost", "lost answer")
@@ -153,6 +155,7 @@ class Day:
         self.analyst.submit()
         self.stage.play([
             (overtaken, lambda: self._paid_directly("overtaken", self.totals["overtaken"])),
+            (beaten, lambda: self._paid_directly("beaten", self.totals["beaten"])),
             (fits, lambda: self._paid_directly("still fits", Decimal("50.00"))),
             (printed, lambda: self.accountant.print_invoice(self.ids["printed on the way"])),
         ])  # fmt: skip
