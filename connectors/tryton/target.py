@@ -11,7 +11,7 @@ from typing import Any
 from connectors.tryton.checking import check
 from connectors.tryton.looking import INVOICE, look, period_is_closed, rows
 from connectors.tryton.paying import pay
-from connectors.tryton.rpc import RpcError, Session, UserError, WarningRaised
+from connectors.tryton.rpc import RpcError, Session, UserError
 from connectors.tryton.settings import TargetOptions, read_options
 from connectors.tryton.statement import STATEMENT, post, statements, write_statement
 from connectors.tryton.writing import Attempt, outcome_of
@@ -60,13 +60,14 @@ class TrytonTarget:
         attempt = Attempt()
         with self._session.within(self._options.deadline_seconds):
             try:
-                return self._send(attempt, key, write, guard)
+                outcome = self._send(attempt, key, write, guard)
             except NotSetUpError as error:
                 return Outcome(OutcomeKind.REJECTED, str(error), reason="precondition_failed")
-            except (UserError, WarningRaised) as error:
-                return self._refused(error, attempt, write, guard)
             except RpcError as error:
-                return outcome_of(error, attempt)
+                outcome = outcome_of(error, attempt)
+            if outcome.kind is OutcomeKind.REJECTED:
+                outcome = self._refused(outcome, write, guard)
+            return outcome
 
     def find(self, key: str) -> Found | None:
         """Look for a posted move with this description, or an applied statement with lines of this number."""
@@ -116,17 +117,16 @@ class TrytonTarget:
         journal = self._journal(write.company, write.currency)
         return write_statement(self._session, attempt, key, write, seen.invoices, journal, guard)
 
-    def _refused(self, error: RpcError, attempt: Attempt, write: Write, guard: Guard) -> Outcome:
+    def _refused(self, outcome: Outcome, write: Write, guard: Guard) -> Outcome:
         """Why Tryton refused. Its text is in the user's language, so the cause is asked for, not read out of it.
 
         Something may have moved between the last look and the write: then it is stale, whatever Tryton said.
         """
-        outcome = outcome_of(error, attempt)
         try:
             again = look(self._session, write, guard).outcome
             if again is not None and again.kind is OutcomeKind.STALE:
                 return again
-            closed = period_is_closed(self._session, write.company, write.date)
+            closed = outcome.reason is None and period_is_closed(self._session, write.company, write.date)
         except RpcError:
             return outcome
         return Outcome(outcome.kind, outcome.detail, reason="period_closed") if closed else outcome

@@ -183,6 +183,17 @@ def test_tryton_refuses_what_moves_after_the_last_look(bench: Bench, amount: str
     assert bench.effects(key) == []
 
 
+def test_paid_by_hand_after_the_last_look_is_stale(bench: Bench) -> None:
+    for paid, amount in (("121.00", "121.00"), ("21.00", "121.00"), ("121.00", "20.00")):
+        number, key = bench.invoice(), bench.key()
+        write, guard = bench.write({number: amount}), bench.guard(number)
+        outcome = held(bench, calls(CHOICE, state="choice"),
+                       lambda n=number, p=paid: bench.accountant.pay(n, Decimal(p), "by hand", DAY),
+                       lambda k=key, w=write, g=guard: bench.target.send(k, w, g))  # fmt: skip
+        assert outcome.kind is OutcomeKind.STALE, (paid, amount, outcome)
+        assert bench.effects(key) == []
+
+
 def test_a_statement_is_refused_as_a_whole_and_leaves_no_draft(bench: Bench) -> None:
     key, numbers = bench.key(), [bench.invoice() for _ in range(2)]
     amounts = dict.fromkeys(numbers, "121.00")
