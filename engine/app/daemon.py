@@ -45,6 +45,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.event = threading.Event()
+        self.at_once = False
 
     def listen(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,6 +53,7 @@ class Stop:
 
     def _heard(self, signum: int, _frame: object) -> None:
         if self.event.is_set():
+            self.at_once = True
             raise SystemExit(128 + signum)
         self.event.set()
 
@@ -71,7 +73,7 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
         log.info("started", system=orders.system, pid=os.getpid(), port=port, writes_back=writes)
         reading = _reading(store, config, chosen, folder, orders, connector)
         reader = Reader(reading, vitals, ready=lambda: _say_ready(orders, port), wake=wake.set)
-        with _dispatchers(store, chosen, orders.system, connector, vitals, stop.event, wake, writes=writes):
+        with _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes):
             reader.run(stop.event)
     log.info("stopped", system=orders.system, records=reader.records)
     return reader.records
@@ -111,7 +113,7 @@ def _dispatchers(
     system: str,
     connector: Connector,
     vitals: Vitals,
-    stop: threading.Event,
+    stop: Stop,
     wake: threading.Event,
     *,
     writes: bool,
@@ -137,12 +139,14 @@ def _dispatchers(
             thread.start()
         yield
     finally:
-        stop.set()
         done.set()
         wake.set()
         for thread in threads:
-            thread.join()
-        target.close()
+            # Asked to end at once, a send is left behind: its lease runs out, and its key is looked up.
+            while thread.is_alive() and not stop.at_once:
+                thread.join(0.1)
+        if not stop.at_once:
+            target.close()
         own_lock.close()
 
 
