@@ -39,7 +39,7 @@ connector = "tryton"
 
 [systems.{system}.policy]
 settle_seconds = 30
-retry_seconds = 0.5
+retry_seconds = 0.1
 unknown_document_seconds = 30
 
 [systems.{system}.source]

@@ -5,55 +5,21 @@ answer of a request that Tryton has carried out. It promises to forward everythi
 request is held for longer than a bounded time.
 """
 
-import json
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-MOST_SECONDS_HELD = 60.0
+from demo.proxy_rules import Call, Drop, Hold, Match, Rules, understood
+
+__all__ = ["Call", "Drop", "Hold", "HoldingProxy", "Match"]
+
 ANSWER_SECONDS = 120.0
 OWN_TO_A_CONNECTION = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host"})
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A JSON-RPC request; `context` is its last parameter, which Tryton's clients always send."""
-
-    method: str
-    params: list[Any]
-    context: dict[str, Any]
-
-
-Match = Callable[[Call], bool]
-
-
-@dataclass(slots=True)
-class Hold:
-    """One request that waits at the proxy: `arrived` is set while it does, `release` lets it go on."""
-
-    match: Match
-    arrived: threading.Event = field(default_factory=threading.Event)
-    released: threading.Event = field(default_factory=threading.Event)
-
-    def release(self) -> None:
-        """Let the request go on; one that comes later is not held at all."""
-        self.released.set()
-
-
-@dataclass(slots=True)
-class Drop:
-    """One answer that never comes back: `dropped` is set once Tryton has carried the request out."""
-
-    match: Match
-    taken: bool = False
-    dropped: threading.Event = field(default_factory=threading.Event)
 
 
 class HoldingProxy:
@@ -62,9 +28,7 @@ class HoldingProxy:
     def __init__(self, upstream: str) -> None:
         parts = urlsplit(upstream)
         self.upstream = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self._rules = threading.Lock()
-        self._holds: list[Hold] = []
-        self._drops: list[Drop] = []
+        self.rules = Rules()
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="holding-proxy")
 
@@ -84,45 +48,20 @@ class HoldingProxy:
 
     def hold(self, match: Match) -> Hold:
         """Hold the next request that matches, once."""
-        hold = Hold(match)
-        with self._rules:
-            self._holds.append(hold)
-        return hold
+        return self.rules.add(Hold(match))
 
     def drop_answer(self, match: Match) -> Drop:
         """Forward the next request that matches, wait for its answer, and hang up instead of passing it on."""
-        drop = Drop(match)
-        with self._rules:
-            self._drops.append(drop)
-        return drop
+        return self.rules.add(Drop(match))
 
     def close(self) -> None:
         """Let go of whatever is held, end the connections and stop listening."""
-        for hold in self._holds:
-            hold.release()
+        self.rules.release_all()
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
         self._server.hang_up()
         self._server.server_close()
-
-    def wait_if_held(self, call: Call) -> None:
-        """Called by a connection: returns when the request may go on."""
-        with self._rules:
-            free = (h for h in self._holds if not h.arrived.is_set() and not h.released.is_set())
-            hold = next((h for h in free if h.match(call)), None)
-            if hold is not None:
-                hold.arrived.set()
-        if hold is not None:
-            hold.released.wait(MOST_SECONDS_HELD)
-
-    def take_drop(self, call: Call) -> Drop | None:
-        """Called by a connection: the rule by which the answer to this request is dropped, if there is one."""
-        with self._rules:
-            drop = next((d for d in self._drops if not d.taken and d.match(call)), None)
-            if drop is not None:
-                drop.taken = True
-            return drop
 
 
 class _Server(ThreadingHTTPServer):
@@ -163,11 +102,11 @@ class _Connection(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        call = _understood(body)
+        call = understood(body)
         drop = None
         if call is not None:
-            proxy.wait_if_held(call)
-            drop = proxy.take_drop(call)
+            proxy.rules.wait_if_held(call)
+            drop = proxy.rules.take_drop(call)
         try:
             status, headers, answer = self._forward(body)
         except (OSError, HTTPException):
@@ -201,14 +140,3 @@ class _Connection(BaseHTTPRequestHandler):
 
 def _passed_on(headers: Any) -> dict[str, str]:
     return {name: value for name, value in headers if name.lower() not in OWN_TO_A_CONNECTION}
-
-
-def _understood(body: bytes) -> Call | None:
-    """The call, or None when this is no JSON-RPC: then no rule can mean it."""
-    try:
-        raw = json.loads(body)
-        method, params = raw["method"], raw["params"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    context = params[-1] if isinstance(params, list) and params and isinstance(params[-1], dict) else {}
-    return Call(str(method), list(params), context)

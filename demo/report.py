@@ -42,11 +42,12 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(_ledger(outcome.intents, numbers))
     console.print("Conflicts, each as arsync explains it:")
     for conflict in outcome.conflicts:
-        console.print(f"  {conflict['kind']} ({conflict.get('choice') or conflict['state']}): {conflict['sentence']}")
+        choice = conflict.get("choice") or conflict["state"]
+        console.print(f"  {conflict['kind']} ({choice}): {conflict['sentence']}", soft_wrap=True, markup=False)
     if outcome.differences:
         console.print("Differences:")
     for difference in outcome.differences:
-        console.print(f"  {difference}")
+        console.print(f"  {difference}", soft_wrap=True, markup=False)
 
 
 def _documents(pairs: Sequence[Pair]) -> Table:

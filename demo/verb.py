@@ -8,6 +8,7 @@ money; and that it exits with 1 when a single thing is not as the day's ledger s
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -92,7 +93,7 @@ def _run(folder: Path, cache: Path, tell: Callable[[str], None], *, writes_back:
         if outcome.differences:
             click.echo("\n".join(["The end of arsync's log:", *engine.log_tail()]), err=True)
     tell("Everything is stopped")
-    report.show(outcome, Console(width=150, highlight=False))
+    report.show(outcome, Console(width=None if sys.stdout.isatty() else 150, highlight=False))
     click.echo(report.verdict(outcome))
     return not outcome.differences
 
