@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 _VERBS = {
+    "commands": ("commands", "commands"),
     "conflicts": ("conflicts", "conflicts"),
     "customers": ("documents", "customers"),
     "init": ("init", "init"),
@@ -14,6 +15,8 @@ _VERBS = {
     "invoices": ("documents", "invoices"),
     "machines": ("machines", "machines"),
     "migrate": ("migrate", "migrate"),
+    "pause": ("pausing", "pause"),
+    "resume": ("pausing", "resume"),
     "run": ("run", "run"),
     "status": ("status", "status"),
 }

@@ -7,8 +7,9 @@ Secrets never stand in the file: a setting `x` that is secret is given as `x_env
 import datetime as dt
 import os
 import tomllib
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -38,13 +39,26 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most_stales: int = 20
 
 
+class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What bounds writing back; none is no bound. Passing an hour's limit pauses the system until it is resumed."""
+
+    per_second: float | None = None
+    commands_per_hour: int | None = None
+    money_per_hour: dict[str, Decimal] = {}
+
+
 class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One ERP: its connector, where its changes come from, and where commands go."""
+    """One ERP: its connector, where its changes come from, and where commands go.
+
+    `mode` is `write`, or `observe`: everything is read and decided, and nothing is written.
+    """
 
     connector: str
     source: dict[str, Any] = {}
     target: dict[str, Any] = {}
     policy: PolicyConfig = PolicyConfig()
+    limits: LimitsConfig = LimitsConfig()
+    mode: Literal["write", "observe"] = "write"
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

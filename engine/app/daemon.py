@@ -17,6 +17,7 @@ from engine.app.config import Config, SystemConfig, policy_of
 from engine.app.health import health_page
 from engine.app.wiring import OpenStore, enter_system, now
 from engine.flow.dispatcher import Dispatcher
+from engine.flow.gate import Gate, Limits
 from engine.flow.reader import Reader, Reading, source_setup
 from engine.flow.vitals import Vitals
 from engine.ports.connector import Connector
@@ -70,7 +71,7 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
     # A pass over a capture is no daemon: it must not need the port that a daemon beside it may have.
     port_asked = config.daemon.port if orders.capture is None else 0
     with health_page(port_asked, vitals, lambda: _counts(store, orders.system)) as port:
-        log.info("started", system=orders.system, pid=os.getpid(), port=port, writes_back=writes)
+        log.info("started", system=orders.system, pid=os.getpid(), port=port, writes_back=writes, mode=chosen.mode)
         reading = _reading(store, config, chosen, folder, orders, connector)
         reader = Reader(reading, vitals, ready=lambda: _say_ready(orders, port), wake=wake.set)
         with _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes):
@@ -129,8 +130,10 @@ def _dispatchers(
     try:
         # A lock of its own: the reader's lasts from one opening of the source to the next only.
         take_over(own_lock, f"{system}/target")
+        limits = Limits(chosen.limits.per_second, chosen.limits.commands_per_hour, chosen.limits.money_per_hour)
+        gate = Gate(system, limits, observe=chosen.mode == "observe")
         for place in range(target.capabilities.concurrency):
-            worker = _dispatcher(store, chosen, system, connector, target, vitals, place)
+            worker = _dispatcher(store, chosen, system, connector, target, vitals, gate, place)
             if place == 0 and (left := worker.recover()):
                 log.warning("commands were under way when the last daemon ended", system=system, commands=left)
             name = f"dispatcher-{place}"
@@ -171,6 +174,7 @@ def _dispatcher(
     connector: Connector,
     target: Target,
     vitals: Vitals,
+    gate: Gate,
     place: int,
 ) -> Dispatcher:
     return Dispatcher(
@@ -181,6 +185,7 @@ def _dispatcher(
         now,
         owner=f"{os.getpid()}/{place}",
         versions={"mapping": connector.mapping.version},
+        gate=gate,
         told=vitals.answered,
     )
 

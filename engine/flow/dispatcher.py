@@ -17,6 +17,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed, wait_random_exponential
 
 from engine.flow.entering import load_view, take_event
+from engine.flow.gate import Gate, Limits
 from engine.model.commands import Found, Outcome, OutcomeKind
 from engine.model.events import Event, KeyLookedUp, OutcomeReceived, Timer, TimerFired
 from engine.model.records import CommandRecord
@@ -24,8 +25,9 @@ from engine.ports.errors import Unavailable
 from engine.ports.target import Guard, Target
 from engine.rules.desk import Decision, View
 from engine.rules.policy import Policy
-from engine.store import outbox
+from engine.store import brake, outbox
 from engine.store.unit import Connection, unit_of_work
+from engine.store.unit import Unit as Work
 from statemachines import CommandState
 
 log = structlog.get_logger()
@@ -55,6 +57,7 @@ class Dispatcher:
         *,
         owner: str,
         versions: dict[str, Any],
+        gate: Gate | None = None,
         told: Callable[[str, float], None] | None = None,
     ) -> None:
         """`owner` names this worker in its leases; `told` is called with each outcome's kind and its seconds."""
@@ -66,6 +69,7 @@ class Dispatcher:
         self._clock = clock
         self._owner = owner
         self._versions = versions
+        self._gate = gate or Gate(system, Limits())
         self._told = told or (lambda _kind, _seconds: None)
         able = target.capabilities
         self._lease = 2 * able.deadline + dt.timedelta(seconds=5)
@@ -81,7 +85,7 @@ class Dispatcher:
                 with attempt:
                     while not stop.is_set():
                         if not self.step():
-                            wake.wait(IDLE)
+                            wake.wait(min(IDLE, self._gate.seconds_to_wait(self._clock())))
                             wake.clear()
         except psycopg.OperationalError as error:
             log.warning("stopped while the store was away", system=self._system, error=str(error).strip())
@@ -116,7 +120,8 @@ class Dispatcher:
         now = self._clock()
         with self._store().cursor() as cursor:
             due = outbox.look_at_clock(cursor, self._system, now, now - self._policy.unknown_for)
-            ready = outbox.next_due(cursor, self._system, now) is not None
+            sending = self._gate.lets_through(now)
+            ready = outbox.next_due(cursor, self._system, now, sending=sending) is not None
         for key in due.abandoned:
             self._fire(Timer.LEASE_EXPIRED, key)
         for key in due.stale:
@@ -126,28 +131,49 @@ class Dispatcher:
         for intent in due.waiting:
             self._fire(Timer.STILL_UNKNOWN, intent)
         if ready:
-            errand = self._claim()
+            errand = self._claim(sending=sending)
             if errand is not None:
                 self._do(errand)
         return bool(due) or ready
 
     # Under the lease.
 
-    def _claim(self) -> Errand | None:
+    def _claim(self, *, sending: bool = True) -> Errand | None:
         """Take the next command's lease; one that waits to be sent is decided once more and marked as sent."""
         now = self._clock()
         with unit_of_work(self._store(), self._system, now, self._versions) as work:
-            key = outbox.claim(work.cursor, self._system, self._owner, now, now + self._lease)
+            key = outbox.claim(work.cursor, self._system, self._owner, now, now + self._lease, sending=sending)
             if key is None:
                 return None
             view = load_view(work.cursor, self._system, commands=[key])
             if view.commands[key].state == CommandState.PENDING:
-                take_event(work, view, TimerFired(Timer.SEND, key, now), self._policy)
+                braked = self._brakes(work, view.commands[key])
+                if not braked:
+                    take_event(work, view, TimerFired(Timer.SEND, key, now), self._policy)
                 if view.commands[key].state != CommandState.SENT:
                     outbox.release(work.cursor, self._system, self._owner, key)
                     return None
             command = view.commands[key]
+        if command.state == CommandState.SENT:
+            self._gate.passed(now)
         return Errand(command, _guard(command, view))
+
+    def _brakes(self, work: Work, command: CommandRecord) -> bool:
+        """Whether this send would be too much within an hour: then the system is paused until a person looks."""
+        limits = self._gate.limits
+        why = brake.why_brake(
+            work.cursor,
+            self._system,
+            work.now,
+            command,
+            commands_per_hour=limits.commands_per_hour,
+            money_per_hour=limits.money_per_hour,
+        )
+        if why is None:
+            return False
+        brake.pause(work, "brake", why)
+        log.error("the brake has paused this system; `arsync resume` lets it go on", system=self._system, why=why)
+        return True
 
     def _do(self, errand: Errand) -> None:
         """Talk to the ERP, then commit what it said. No transaction is open in between."""
@@ -161,6 +187,7 @@ class Dispatcher:
             outcome = self._answer(errand)
             event = OutcomeReceived(command.key, command.fence, outcome, self._clock())
             said = str(outcome.kind)
+            self._gate.answered(outcome.kind, event.at)
         seconds = (self._clock() - began).total_seconds()
         self._told(said, seconds)
         log.info("erp answered", system=self._system, command=command.key, intent=command.intent, said=said,

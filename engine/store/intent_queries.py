@@ -50,6 +50,22 @@ def list_conflicts(
     return [{"system": owner, **json.loads(text)} for owner, text in cursor]
 
 
+def list_commands(cursor: Cursor[Any], system: str | None, *, unsent: bool) -> list[dict[str, Any]]:
+    """Commands in the order in which they were decided; `unsent` are those that wait to be sent."""
+    cursor.execute(
+        """SELECT system, record::text, lease_until FROM command
+           WHERE current AND (%(system)s::text IS NULL OR system = %(system)s)
+             AND (NOT %(unsent)s OR state = 'pending')
+           ORDER BY created_at, key""",
+        {"system": system, "unsent": unsent},
+    )
+    return [
+        {"system": owner, "intent": record["intent"], "customer": record["customer"], **_command(record, lease),
+         "due_at": record["due_at"], "write": record["write"]}
+        for owner, record, lease in ((owner, json.loads(text), lease) for owner, text, lease in cursor)
+    ]  # fmt: skip
+
+
 def _intent(
     system: str, record: dict[str, Any], commands: list[dict[str, Any]], conflicts: list[dict[str, Any]]
 ) -> dict[str, Any]:

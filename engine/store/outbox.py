@@ -14,6 +14,8 @@ _DUE = """
     WHERE c.system = %(system)s AND c.current AND c.due_at <= %(now)s
       AND c.state IN ('pending', 'unknown', 'part_done')
       AND (c.lease_until IS NULL OR c.lease_until < %(now)s)
+      AND (c.state <> 'pending' OR (%(sending)s AND NOT EXISTS (
+        SELECT 1 FROM system s WHERE s.name = c.system AND s.paused_at IS NOT NULL)))
       AND (c.state <> 'pending' OR NOT EXISTS (
         SELECT 1 FROM command e
         WHERE e.system = c.system AND e.current AND e.customer = c.customer AND e.key <> c.key
@@ -39,19 +41,24 @@ class Due(msgspec.Struct, frozen=True):
         return bool(self.abandoned or self.stale or self.unechoed or self.waiting)
 
 
-def next_due(cursor: Cursor[Any], system: str, now: dt.datetime) -> str | None:
+def next_due(cursor: Cursor[Any], system: str, now: dt.datetime, *, sending: bool) -> str | None:
     """The key of a command that may be worked on, or None.
 
     Commands of one customer go out in the order in which they were decided, one at a time; one that pays an invoice
     waits until the change stream has shown what was paid on it before, for until then its guard is out of date.
+    Without `sending`, and while the system is paused, only what has left already is looked after.
     """
-    row = cursor.execute(_DUE, {"system": system, "now": now}).fetchone()
+    row = cursor.execute(_DUE, {"system": system, "now": now, "sending": sending}).fetchone()
     return str(row[0]) if row else None
 
 
-def claim(cursor: Cursor[Any], system: str, owner: str, now: dt.datetime, until: dt.datetime) -> str | None:
+def claim(
+    cursor: Cursor[Any], system: str, owner: str, now: dt.datetime, until: dt.datetime, *, sending: bool
+) -> str | None:
     """Take the lease of the next command that is due; its row stays locked to the end of the transaction."""
-    row = cursor.execute(f"{_DUE} FOR UPDATE OF c SKIP LOCKED", {"system": system, "now": now}).fetchone()
+    row = cursor.execute(
+        f"{_DUE} FOR UPDATE OF c SKIP LOCKED", {"system": system, "now": now, "sending": sending}
+    ).fetchone()
     if row is None:
         return None
     cursor.execute(

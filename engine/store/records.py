@@ -134,11 +134,11 @@ def save_commands(cursor: Cursor[Any], system: str, records: Mapping[tuple[str, 
         cursor,
         "command",
         ("system", "key", "revision"),
-        ("system", "key", "revision", "current", "intent", "customer", "state", "created_at", "due_at", "fence",
-         "record"),
+        ("system", "key", "revision", "current", "intent", "customer", "state", "created_at", "due_at", "sent_at",
+         "fence", "record"),
         [
             (system, key, revision, revision == newest[key], c.intent, c.customer, c.state, c.created_at, c.due_at,
-             c.fence, _text(c))
+             c.sent_at, c.fence, _text(c))
             for (key, revision), c in records.items()
         ],
     )  # fmt: skip

@@ -3,8 +3,10 @@
 import datetime as dt
 from typing import Any
 
+import msgspec
 from psycopg import Cursor
 
+from engine.store.brake import paused
 from engine.store.position import load_position
 
 _COUNTED = {
@@ -49,6 +51,7 @@ def status(cursor: Cursor[Any], system: str) -> dict[str, Any]:
         "last_change_at": told.isoformat() if told else None,
         "last_commit_at": applied.isoformat() if applied else None,
         "lag_seconds": round((applied - told).total_seconds(), 3) if applied and told else None,
+        "paused": msgspec.to_builtins(paused(cursor, system)),
         "oldest_open_command_at": oldest[0].isoformat() if oldest and oldest[0] else None,
         **counts(cursor, system),
     }

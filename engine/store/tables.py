@@ -29,11 +29,18 @@ def _number(*, nullable: bool = False) -> Any:
 
 
 class System(SQLModel, table=True):
-    """One ERP. Its row is the head lock under which a unit of work takes its batch number."""
+    """One ERP. Its row is the head lock under which a unit of work takes its batch number.
+
+    While `paused_at` is set nothing is sent; the brake counts from `resumed_at` on.
+    """
 
     name: str = Field(primary_key=True)
     connector: str
     batch: int = Field(sa_column=_big(server_default="0"))
+    paused_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    paused_by: str | None = None
+    pause_reason: str | None = Field(default=None, sa_column=Column(Text))
+    resumed_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
 
 
 class SourcePosition(SQLModel, table=True):
@@ -171,7 +178,11 @@ class CommandRow(SQLModel, table=True):
     """The outbox: one write and where it stands. Only the newest revision of a key is `current`."""
 
     __tablename__ = "command"
-    __table_args__ = (Index("command_due", "system", "state", "due_at"), Index("command_intent", "system", "intent"))
+    __table_args__ = (
+        Index("command_due", "system", "state", "due_at"),
+        Index("command_intent", "system", "intent"),
+        Index("command_sent", "system", "sent_at"),
+    )
     system: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     revision: int = Field(primary_key=True)
@@ -181,6 +192,7 @@ class CommandRow(SQLModel, table=True):
     state: str
     created_at: dt.datetime = Field(sa_column=_time())
     due_at: dt.datetime = Field(sa_column=_time())
+    sent_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
     fence: int
     lease_owner: str | None = None
     lease_until: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))

@@ -22,7 +22,7 @@ from engine.store.journal import MACHINES_VERSION, Chain, Entry, Placed
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-class UnknownSystemError(LookupError):
+class UnknownSystemError(RuntimeError):
     """The system is not in the store; `arsync run` enters the systems of the configuration."""
 
 
@@ -71,6 +71,10 @@ class Unit:
                 ))  # fmt: skip
                 last[effect.subject] -= 1
         return placed
+
+    def note(self, entry: Entry) -> Placed:
+        """Journal what was told and led to no decision of the rules."""
+        return self.chain.add(entry)
 
     def refresh(self, decision: Decision) -> None:
         """Keep records whose guard alone is new: nothing was decided, nothing is journalled."""

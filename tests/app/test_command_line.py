@@ -94,6 +94,20 @@ def test_status_counts_what_is_there(config: Path, request: pytest.FixtureReques
     assert "not in the store" in call("status", "--system", "no-such").stderr
 
 
+def test_pausing_is_seen_in_the_status(config: Path, request: pytest.FixtureRequest) -> None:
+    name = request.node.name
+    call("intents", "submit", "-", stdin=line(request))
+    assert call("pause", name, "--why", "month end").exit_code == 0
+    assert "month end" in call("pause", name).stdout, "the first reason stays"
+    (one,) = json.loads(call("status", "--system", name, "--json").stdout)["systems"]
+    assert one["paused"]["why"] == "month end"
+    assert "PAUSED" in call("status", "--system", name).stdout
+    assert "goes on" in call("resume", name).stdout
+    assert "was not paused" in call("resume", name).stdout
+    assert "not in the store" in str(call("pause", "no-such-system").exception)
+    assert json.loads(call("commands", "list", "--would", "--system", name, "--json").stdout) == []
+
+
 def test_what_is_not_there_is_said(config: Path) -> None:
     for words, text in ((("intents", "show", "x"), "no intent x"), (("conflicts", "show", "x"), "no conflict x"),
                         (("invoices", "show", "x"), "no invoice x")):  # fmt: skip

@@ -11,14 +11,15 @@ import pytest
 
 from engine.app.wiring import enter_system
 from engine.flow.dispatcher import Dispatcher
+from engine.flow.gate import Gate, Limits
 from engine.flow.intake import submit
 from engine.model.commands import Found, Outcome, Write, command_key
 from engine.model.intents import Allocation, ApplyPayment
 from engine.ports.target import Guard
 from engine.rules.policy import Policy
-from engine.store import records
+from engine.store import brake, intent_queries, records
 from engine.store.journal import verify_chain
-from engine.store.unit import Connection
+from engine.store.unit import Connection, unit_of_work
 from tests.flow.erp_with_faults import DAY, Clock, FaultyErp
 
 RETRY = 5.0
@@ -34,8 +35,25 @@ class House:
         self.erp = FaultyErp(system)
         self.dispatcher = self.another("1/0")
 
-    def another(self, owner: str) -> Dispatcher:
-        return Dispatcher(self.connect, self.system, self.erp, Policy(), self.clock, owner=owner, versions={})
+    def another(self, owner: str, gate: Gate | None = None) -> Dispatcher:
+        return Dispatcher(
+            self.connect, self.system, self.erp, Policy(), self.clock, owner=owner, versions={}, gate=gate
+        )
+
+    def gated(self, *, observe: bool = False, **limits: Any) -> None:
+        """Go on with a dispatcher that is bounded."""
+        self.dispatcher = self.another("1/0", Gate(self.system, Limits(**limits), observe=observe))
+
+    def sends(self) -> int:
+        return sum(call.startswith("send") for call in self.erp.calls)
+
+    def paused(self) -> brake.Paused | None:
+        with self.connection.cursor() as cursor:
+            return brake.paused(cursor, self.system)
+
+    def resume(self) -> None:
+        with unit_of_work(self.connection, self.system, self.clock()) as work:
+            assert brake.resume(work, "a person")
 
     def invoice(self, key: str, amount: str = "100.00", customer: str = "7") -> None:
         self.erp.open_invoice(key, amount, customer)
@@ -101,7 +119,7 @@ def house(connection: Connection, store_dsn: str, request: pytest.FixtureRequest
 
     made = House(connection, connect, request.node.name.replace("[", "-").replace("]", ""))
     yield made
-    for stream in (f"{made.system}/outcomes", f"{made.system}/intents"):
+    for stream in (f"{made.system}/outcomes", f"{made.system}/intents", f"{made.system}/operators"):
         rows = connection.execute(
             """SELECT stream, seq, system, batch, at, kind, body, previous, hash FROM journal WHERE stream = %s
                ORDER BY seq""", (stream,)).fetchall()  # fmt: skip
@@ -424,3 +442,103 @@ def test_a_command_that_one_worker_looks_up_is_left_alone_by_the_others(house: H
     house.dispatcher._do(errand)
     assert house.command(key).state == "accepted"
     other.close()
+
+
+def test_observing_decides_and_sends_nothing(house: House) -> None:
+    house.gated(observe=True)
+    house.invoice("1")
+    key = house.pay("p", i1="10.00")
+    house.drain()
+    assert (house.erp.calls, house.command(key).state, house.intent("p")) == ([], "pending", "planned")
+    with house.connection.cursor() as cursor:
+        (would,) = intent_queries.list_commands(cursor, house.system, unsent=True)
+    assert (would["key"], would["write"]["amount"]) == (key, "10.00")
+
+
+def test_a_paused_system_is_looked_after_and_not_sent_to(house: House) -> None:
+    house.invoice("1")
+    house.invoice("2", customer="8")
+    house.erp.faults = ["lost_after"]
+    house.pay("first", i1="10.00")
+    house.steps()
+    with unit_of_work(house.connection, house.system, house.clock()) as work:
+        brake.pause(work, "a person", "month end")
+    house.pay("second", i2="10.00")
+    house.drain()
+    assert (house.intent("first"), house.intent("second"), house.sends()) == ("done", "planned", 1)
+    told = house.paused()
+    assert told is not None
+    assert (told.by, told.why) == ("a person", "month end")
+    house.resume()
+    house.drain()
+    assert (house.intent("second"), house.sends()) == ("done", 2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"commands_per_hour": 2}, "2 commands were sent within an hour, the limit is 2"),
+        ({"money_per_hour": {"EUR": Decimal("25.00")}}, "20.00 EUR were sent within an hour, 10.00 more"),
+    ],
+)
+def test_the_brake_pauses_until_a_person_resumes(house: House, limits: dict[str, Any], reason: str) -> None:
+    house.gated(**limits)
+    for number in range(1, 6):
+        house.invoice(str(number), customer=str(number))
+        house.pay(f"p{number}", **{f"i{number}": "10.00"})
+    house.drain()
+    assert house.sends() == 2
+    told = house.paused()
+    assert told is not None
+    assert told.by == "brake"
+    assert reason in told.why
+    # The hour passes: it stays paused, for a person must look.
+    house.clock.pass_(3600)
+    house.drain()
+    assert house.sends() == 2
+    house.resume()
+    house.drain()
+    assert house.sends() == 4, "the brake's hour began anew"
+
+
+def test_a_repeat_of_the_same_command_does_not_count_twice(house: House) -> None:
+    house.gated(commands_per_hour=1)
+    house.invoice("1")
+    house.pay("p", i1="10.00")
+    house.erp.faults = ["throttled", "throttled"]
+    house.drain()
+    assert (house.intent("p"), house.paused()) == ("done", None)
+
+
+def test_the_pace_is_kept(house: House) -> None:
+    house.gated(per_second=0.5)
+    for number in range(1, 4):
+        house.invoice(str(number), customer=str(number))
+        house.pay(f"p{number}", **{f"i{number}": "10.00"})
+    counts = []
+    for _ in range(6):
+        house.steps()
+        counts.append(house.sends())
+        house.clock.pass_(1)
+    assert counts == [1, 1, 2, 2, 3, 3]
+
+
+def test_the_circuit_opens_while_the_erp_is_down_and_one_trial_closes_it(house: House) -> None:
+    for number in range(1, 9):
+        house.invoice(str(number), customer=str(number))
+        house.pay(f"p{number}", **{f"i{number}": "10.00"})
+    house.erp.faults = ["throttled"] * 6
+    house.steps()
+    assert house.sends() == 5, "five failures in a row open it"
+    house.clock.pass_(2.5)
+    house.dispatcher.step()
+    house.steps()
+    assert house.sends() == 6, "one trial, which fails"
+    house.clock.pass_(2.5)
+    house.steps()
+    assert house.sends() == 6, "the next pause is longer"
+    house.clock.pass_(3)
+    house.steps()
+    house.drain()
+    assert {house.intent(f"p{number}") for number in range(1, 9)} == {"done"}
+    assert len(house.erp.effects) == 8

@@ -4,6 +4,7 @@ import datetime as dt
 import os
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -188,8 +189,8 @@ def test_paid_by_hand_after_the_last_look_is_stale(bench: Bench) -> None:
         number, key = bench.invoice(), bench.key()
         write, guard = bench.write({number: amount}), bench.guard(number)
         outcome = held(bench, calls(CHOICE, state="choice"),
-                       lambda n=number, p=paid: bench.accountant.pay(n, Decimal(p), "by hand", DAY),
-                       lambda k=key, w=write, g=guard: bench.target.send(k, w, g))  # fmt: skip
+                       partial(bench.accountant.pay, number, Decimal(paid), "by hand", DAY),
+                       partial(bench.target.send, key, write, guard))  # fmt: skip
         assert outcome.kind is OutcomeKind.STALE, (paid, amount, outcome)
         assert bench.effects(key) == []
 

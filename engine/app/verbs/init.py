@@ -25,8 +25,14 @@ _HEAD = """\
 _SYSTEM = """
 [systems.{name}]
 connector = "{connector}"
+# mode = "write"                # or "observe": read and decide, write nothing; see `arsync commands list --would`
 
 {example}
+[systems.{name}.limits]
+# per_second = 2                # the pace of sends; without it as fast as the ERP answers
+# commands_per_hour = 1000      # more within an hour pauses the system until `arsync resume`
+# money_per_hour = {{ EUR = "250000", USD = "100000" }}
+
 [systems.{name}.policy]
 # settle_seconds = 300          # an accepted command waits this long for its echo
 # unknown_document_seconds = 900   # an intent waits this long for a document that the ERP has not told of
