@@ -149,9 +149,9 @@ class Day:
         pay("beaten", "paid by hand between two steps", "beaten", "90.00", "already_cleared", effect=False, sends=1)
         pay("fits", "part paid by hand between read and write", "still fits", "100.00", "stale_basis", sends=2)
         pay("on-the-way", "printed between read and write", "printed on the way", sends=2)
-        pay("lost", "written, and the answer is lost", "lost answer")
         pay("again", "pays once more what had bounced", "bouncing")
         pay("part-3", "last of three part payments", "in parts", "63.00")
+        pay("lost", "written, and the answer is lost", "lost answer")
         self.analyst.submit()
         self.stage.play([
             (overtaken, lambda: self._paid_directly("overtaken", self.totals["overtaken"])),
@@ -159,7 +159,7 @@ class Day:
             (fits, lambda: self._paid_directly("still fits", Decimal("50.00"))),
             (printed, lambda: self.accountant.print_invoice(self.ids["printed on the way"])),
         ])  # fmt: skip
-        self.tell("Let go; of the payment after them, Tryton's answer is dropped")
+        self.tell("Let go; of the last payment, Tryton's answer is dropped")
         self.analyst.await_final()
 
     # What the people do.

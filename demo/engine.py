@@ -39,7 +39,8 @@ connector = "tryton"
 
 [systems.{system}.policy]
 settle_seconds = 30
-retry_seconds = 0.1
+retry_seconds = 0.05
+most_stales = 500
 unknown_document_seconds = 30
 
 [systems.{system}.source]
