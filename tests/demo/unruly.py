@@ -29,7 +29,7 @@ class Unruly(Accountant):
             (2, self.cancel_one), (4, self.credit_one), (4, self.due_later), (3, self.print_one),
             (4, self.by_statement), (3, self.limit), (2, self.rename), (3, self.unreconcile),
             (4, self.offset_credit), (3, self.on_account),
-            (3, self.block), (2, self.reschedule), (1, self.rate), (2, self.draft), (1, self.validate_only),
+            (3, self.block), (2, self.reschedule), (2, self.draft), (1, self.validate_only),
         ]  # fmt: skip
 
     def act(self, times: int) -> None:
@@ -141,7 +141,8 @@ class Unruly(Accountant):
         theirs = {"date": self.day, "party": first["party"], "account": first["account"]}
         lines: list[dict[str, Any]] = [
             theirs | {"number": f"S{self.chance.randint(1, 3)}", "party": row["party"],
-                      "amount": row["amount_to_pay"], "account": row["account"], "related_to": f"account.invoice,{number}"}
+                      "amount": row["amount_to_pay"], "account": row["account"],
+                      "related_to": f"account.invoice,{number}"}
             for number, row in rows.items()
             if row["currency"] == first["currency"] and row["state"] == "posted" and row["amount_to_pay"]
         ]  # fmt: skip
@@ -214,7 +215,7 @@ class Unruly(Accountant):
     def print_one(self) -> None:
         self.print_invoice(self._one())
 
-    # Customers and rates.
+    # Customers.
 
     def limit(self) -> None:
         amount = self.chance.choice([None, Decimal(self.chance.randint(0, 50000))])
@@ -225,9 +226,3 @@ class Unruly(Accountant):
         name = f"Renamed {self.chance.randint(1, 999)}"
         values: dict[str, Any] = self.chance.choice([{"name": name}, {"active": False}, {"active": True}])
         self._call("party.party.write", [party], values)
-
-    def rate(self) -> None:
-        money = self._known("currency.currency", "code", self.currencies[-1])
-        self.day += dt.timedelta(days=1)
-        rate = Decimal(self.chance.randint(90, 130)) / 100
-        self._call("currency.currency.rate.create", [{"currency": money, "date": self.day, "rate": rate}])
