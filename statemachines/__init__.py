@@ -1,5 +1,7 @@
 """The ground: every life cycle of arsync, defined once and compiled to frozen tables."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -15,8 +17,25 @@ MACHINES: Mapping[str, Machine] = MappingProxyType({
 })  # fmt: skip
 """All machines by name."""
 
+
+def machines_version() -> str:
+    """The versions of all machines with the first 48 bits of a digest of their tables.
+
+    No transition can change unseen: an entry of the journal names the tables under which it was decided.
+    """
+    tables = {m.name: [m.version, m.initial, sorted([*pair, to] for pair, to in m.table.items())]
+              for m in MACHINES.values()}  # fmt: skip
+    text = json.dumps(tables, sort_keys=True, separators=(",", ":"))
+    numbers = ".".join(str(machine.version) for machine in MACHINES.values())
+    return f"{numbers}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+MACHINES_VERSION = machines_version()
+"""Computed once, for the journal."""
+
 __all__ = [
     "MACHINES",
+    "MACHINES_VERSION",
     "SAME",
     "By",
     "CommandState",
@@ -33,4 +52,5 @@ __all__ = [
     "Machine",
     "State",
     "Transition",
+    "machines_version",
 ]

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+import statemachines
 from engine.model.canonical import canonical_bytes
 
 GENESIS = "0" * 64
-MACHINES_VERSION = 1
+MACHINES_VERSION = statemachines.MACHINES_VERSION
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -176,3 +176,20 @@ def test_the_library_stays_out_of_the_start() -> None:
     code = "import sys, statemachines, statemachines.drawing; sys.exit('transitions' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
+
+
+def test_the_version_names_every_machine_s_and_changes_with_any_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = statemachines.machines_version()
+    assert before == statemachines.MACHINES_VERSION
+    numbers, _, digest = before.partition("-")
+    assert numbers == ".".join(str(machine.version) for machine in MACHINES.values())
+    assert len(digest) == 12
+    invoice = MACHINES["invoice"]
+    for fewer in range(len(invoice.transitions)):
+        rows = tuple(row for place, row in enumerate(invoice.transitions) if place != fewer)
+        try:
+            changed = Machine(invoice.name, invoice.version, invoice.initial, invoice.states, rows)
+        except statemachines.DefinitionError:
+            continue
+        monkeypatch.setattr(statemachines, "MACHINES", {**MACHINES, "invoice": changed})
+        assert statemachines.machines_version() != before, invoice.transitions[fewer]
