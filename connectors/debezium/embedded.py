@@ -34,9 +34,11 @@ from engine.ports.source import Resume, SourceBatch, SourceSetup
 class EmbeddedSource:
     """A running Debezium. Made by `open_embedded`."""
 
-    def __init__(self, setup: SourceSetup, epoch: str, slot: str, start: Start) -> None:
+    def __init__(self, setup: SourceSetup, server: preflight.Server, born: int, slot: str, start: Start) -> None:
+        """`born` is the server's log position when the snapshot was asked for that this epoch began with."""
         self._max_batch = setup.max_batch
-        self._epoch = epoch
+        self._server = server.epoch
+        self._born = born
         self._slot = slot
         self._committed: Offset | None = start.offset
         self._lsn = furthest(start.offset)
@@ -51,8 +53,9 @@ class EmbeddedSource:
 
     @property
     def epoch(self) -> str:
-        """The server's identity, its timeline and the slot's name: `pg:<system>:<timeline>:<slot>`."""
-        return self._epoch
+        """The server's identity, its timeline, the slot and where its snapshot began:
+        `pg:<system>:<timeline>:<slot>@<position>`."""
+        return f"{self._server}@{self._born}"
 
     @property
     def exhausted(self) -> bool:
@@ -112,7 +115,7 @@ class EmbeddedSource:
         offset = self._offset if self._whole and not self._rest else self._committed
         if not self._rest:
             self._lsn = max(self._lsn, self._reached)
-        return {"epoch": self._epoch, "slot": self._slot, "lsn": self._lsn, "offset": offset}
+        return {"epoch": self._server, "born": self._born, "slot": self._slot, "lsn": self._lsn, "offset": offset}
 
     def _receive(self, until: float) -> Batch | None:
         while (frame := self._frames.take()) is None:
@@ -183,4 +186,6 @@ def open_embedded(setup: SourceSetup) -> EmbeddedSource:
         parent=os.getpid(),
         bound=threading.current_thread() is threading.main_thread(),
     )
-    return EmbeddedSource(setup, server.epoch, str(options.slot), start)
+    # A new snapshot begins an epoch, on the same server too: its log may have been set back meanwhile.
+    born = int((setup.resume or {}).get("born") or 0) if offset is not None else server.end
+    return EmbeddedSource(setup, server, born, str(options.slot), start)

@@ -67,6 +67,9 @@ class Pipeline:
         with connection.transaction(), connection.cursor() as cursor:
             stored = position.load_position(cursor, system)
             pending = position.load_pending(cursor, system)
+        if stored is not None and stored.epoch != epoch:
+            self._start_epoch(stored, epoch)
+            stored, pending = None, []
         self._position = stored or StoredPosition(epoch=epoch, resume=None)
         self._grouper = Grouper(
             commit=self._position.commit,
@@ -103,6 +106,20 @@ class Pipeline:
         """Assemble again what a snapshot or a look-up left to do, page by page."""
         while self._assemble_page():
             pass
+
+    def _start_epoch(self, before: StoredPosition, epoch: str) -> None:
+        """Another log begins: its positions say nothing about those of the one before.
+
+        What is mirrored counts as older than anything it tells; its snapshot replaces it and buries the rest.
+        """
+        now = self._clock()
+        log.warning("a new epoch begins", system=self._system, before=before.epoch, now=epoch)
+        with unit_of_work(self._connection, self._system, now, self._versions) as work:
+            mirror.forget_positions(work.cursor, self._system)
+            position.clear_pending(work.cursor, self._system)
+            position.save_position(work.cursor, self._system, StoredPosition(epoch=epoch, resume=None), now)
+            told = {"epoch": epoch, "before": before.epoch, "position": before.commit}
+            work.note(Entry(f"{self._system}/changes", "config", now, told, {}, []))
 
     def _finish(self, items: Sequence[Unit | Unreadable], resume: dict[str, object] | None) -> None:
         """Commit units up to and with the last; the position moves with the last part only."""

@@ -40,6 +40,11 @@ def load_entries(cursor: Cursor[Any], system: str, keys: Iterable[Key]) -> dict[
     }
 
 
+def forget_positions(cursor: Cursor[Any], system: str) -> None:
+    """Let everything that is told from now on count as newer than what is mirrored."""
+    cursor.execute("UPDATE mirror SET commit_lsn = 0, lsn = 0 WHERE system = %s", (system,))
+
+
 def load_rows(cursor: Cursor[Any], system: str, keys: Iterable[Key]) -> Iterator[tuple[str, str, Row]]:
     """(table, key, row) of the living rows with these keys."""
     for (table, key), entry in load_entries(cursor, system, keys).items():
