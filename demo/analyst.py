@@ -19,6 +19,8 @@ from demo.ledger import FINAL, Entry, Ledger
 from engine.model.intents import Allocation, ApplyPayment
 
 LOOK_SECONDS = 0.15
+MOST_SECONDS = 240.0
+"""The longest wait for anything: Tryton's answer may be in doubt for three minutes."""
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -111,12 +113,14 @@ class Analyst:
 
 
 def changes(look: Callable[[], T], patience: float) -> Iterator[T]:
-    """Look again and again, until what is seen has been the same for `patience` seconds."""
+    """Look again and again, until what is seen has been the same for `patience` seconds, or it takes too long."""
     before: T | None = None
-    since = time.monotonic()
+    began = since = time.monotonic()
     while True:
         found = look()
         yield found
+        if time.monotonic() - began > MOST_SECONDS:
+            return
         if found != before:
             before, since = found, time.monotonic()
         elif time.monotonic() - since > patience:

@@ -115,14 +115,15 @@ class Day:
         self.analyst.submit()
 
         def meanwhile() -> None:
+            # While the request is held Tryton has nothing else to do: two writers would refuse each other's numbers.
+            self._bounce("bouncing")
             self._paid_directly("cleared", self.totals["cleared"])
             self._paid_directly("same receipt", self.totals["same receipt"], self.analyst.reference("same"), PAID)
             self.accountant.print_invoice(self.ids["printed in line"])
             self.analyst.await_final("cleared", "same")
 
         self.stage.play([(hold, meanwhile)])
-        self.tell("Let go. The bank takes back a receipt that arsync had written")
-        self._bounce("bouncing")
+        self.tell("Let go; meanwhile the bank took back a receipt that arsync had written")
         self.analyst.await_final()
 
     def afternoon(self) -> None:
