@@ -34,6 +34,7 @@ MACHINES_VERSION = machines_version()
 """Computed once, for the journal."""
 
 __all__ = [
+    "INTENT",
     "MACHINES",
     "MACHINES_VERSION",
     "SAME",

@@ -80,8 +80,10 @@ class IntentRecord(msgspec.Struct, frozen=True):
 class CommandRecord(msgspec.Struct, frozen=True):
     """One write. A rebase makes the next `revision` under the same key; `sends` counts over all revisions.
 
-    `echoed` is what the change stream has shown of the promise, by invoice. `due_at` is when the dispatcher or a
-    timer looks at it next. `fence` is raised by every claim: an answer that carries an older one changes nothing.
+    `echoed` is what the change stream shows under its key, by invoice. `due_at` is when the dispatcher or a timer
+    looks at it next. `fence` is raised by every claim: an answer that carries an older one changes nothing.
+    `sent_guard` is a digest of the guard of the last send. `stales` counts the guards that proved stale while the
+    mirror knew newer ones already, `waits` how often in a row the present one did while the mirror knew no other.
     """
 
     key: str
@@ -100,6 +102,8 @@ class CommandRecord(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
     reference: str | None = None
     echoed: dict[str, Decimal] = {}
+    sent_guard: str | None = None
+    waits: int = 0
 
     def promised(self, invoice: str) -> Decimal | None:
         """What was promised for an invoice, own direction."""
@@ -107,8 +111,8 @@ class CommandRecord(msgspec.Struct, frozen=True):
 
     @property
     def echo_complete(self) -> bool:
-        """Everything promised was seen in the change stream."""
-        return all(self.echoed.get(a.invoice) == a.amount for a in self.write.allocations)
+        """Everything promised was seen in the change stream, and nothing else."""
+        return self.echoed == {a.invoice: a.amount for a in self.write.allocations}
 
 
 class ConflictKind(StrEnum):

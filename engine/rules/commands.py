@@ -1,20 +1,20 @@
-"""Decides on commands: sending, answers, look-ups, time running out, and the echo that confirms."""
+"""Decides on commands: sending, answers, look-ups, and time running out. What confirms them is in `echoes`."""
 
 import datetime as dt
 from typing import Any
 
 import msgspec
 
-from engine.model.commands import OutcomeKind
+from engine.model.commands import Outcome, OutcomeKind
 from engine.model.events import KeyLookedUp, OutcomeReceived, Timer, TimerFired
 from engine.model.records import CommandRecord, ConflictKind
 from engine.rules.conflicts import Problem, raise_conflict
 from engine.rules.desk import Desk
-from engine.rules.intents import end_matches, give_up_waiting, recheck_command
+from engine.rules.intents import end_matches, give_up_waiting, guard_digest, recheck_command, stop_intent
 from engine.rules.policy import Choice
-from statemachines import CommandState, ConflictState, IntentState
+from statemachines import CommandState
 
-_SETTLED = (CommandState.CONFIRMED, CommandState.MISMATCHED)
+_LONGEST_WAIT = dt.timedelta(minutes=1)
 
 
 def take_timer(desk: Desk, fired: TimerFired) -> None:
@@ -38,34 +38,47 @@ def take_timer(desk: Desk, fired: TimerFired) -> None:
             f"The ERP accepted {command.write.amount} {command.write.currency} under key {command.key}, "
             "but its database has not shown the effect in time."
         )
-        _stop(desk, command, ConflictKind.ECHO_MISSING, "echo.overdue", sentence, fired.at)
+        _stop(desk, command, ConflictKind.ECHO_MISSING, "echo.overdue", sentence, fired.at, keep_matches=True)
 
 
 def _send(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
     """Claim a command for sending. It is decided once more on the documents as they stand."""
     if command.state == CommandState.PENDING and recheck_command(desk, command.key, at):
+        guard = guard_digest(desk, command)
         desk.move_command(
-            command.key, "send", sends=command.sends + 1, fence=command.fence + 1, sent_at=at, outcome=None
+            command.key,
+            "send",
+            sends=command.sends + 1,
+            fence=command.fence + 1,
+            sent_at=at,
+            outcome=None,
+            sent_guard=guard,
+            waits=command.waits if command.sent_guard == guard else 0,
         )
 
 
 def take_outcome(desk: Desk, event: OutcomeReceived) -> None:
-    """The ERP's answer. One that comes after the echo, or from a sender that has lost its lease, changes nothing."""
+    """The ERP's answer. One that comes again, or after the echo, or from a sender that has lost its lease, changes
+    nothing."""
     command = desk.command(event.command)
-    if command is None or command.fence != event.fence or command.state in _SETTLED:
+    if command is None or command.fence != event.fence:
         return
+    if command.state == CommandState.PART_DONE:
+        _take_next_step(desk, command, event)
+    elif command.state == CommandState.SENT:
+        _take_answer(desk, command, event)
+
+
+def _take_answer(desk: Desk, command: CommandRecord, event: OutcomeReceived) -> None:
     outcome, at, key = event.outcome, event.at, command.key
     retry_at = at + desk.policy.retry_after
     told: dict[str, Any] = {"outcome": outcome, "reference": outcome.reference or command.reference}
-    if command.state == CommandState.PART_DONE:
-        _take_next_step(desk, command, event)
-    elif outcome.kind is OutcomeKind.ACCEPTED:
+    if outcome.kind is OutcomeKind.ACCEPTED:
         desk.move_command(key, "accept", due_at=at + desk.policy.settle_time, **told)
     elif outcome.kind is OutcomeKind.REJECTED:
         desk.move_command(key, "reject", **told)
-        kind = ConflictKind(outcome.reason) if outcome.reason else ConflictKind.ERP_REJECTED
         sentence = f"The ERP refused {command.write.amount} {command.write.currency}: {outcome.detail}"
-        _stop(desk, command, kind, "outcome.rejected", sentence, at)
+        _stop(desk, command, _kind_of_refusal(outcome), "outcome.rejected", sentence, at)
     elif outcome.kind is OutcomeKind.STALE:
         _take_stale(desk, command, at, told)
     elif outcome.kind is OutcomeKind.THROTTLED:
@@ -74,18 +87,37 @@ def take_outcome(desk: Desk, event: OutcomeReceived) -> None:
         desk.move_command(key, "lose_answer", due_at=retry_at, **told)
 
 
+def _kind_of_refusal(outcome: Outcome) -> ConflictKind:
+    return ConflictKind(outcome.reason) if outcome.reason in set(ConflictKind) else ConflictKind.ERP_REJECTED
+
+
 def _take_stale(desk: Desk, command: CommandRecord, at: dt.datetime, told: dict[str, Any]) -> None:
-    """The guard no longer held. The mirror will soon tell why; until then the command stays stale."""
-    desk.move_command(
-        command.key, "find_stale", stales=command.stales + 1, due_at=at + desk.policy.retry_after, **told
-    )
-    if command.stales + 1 > desk.policy.most_stales:
-        desk.move_command(command.key, "supersede", "stale too often")
+    """The guard no longer held. What changed will be told, and decides; until then the command stays stale.
+
+    While the mirror still knows the very guard that was refused, it lags: then the timer asks more and more seldom.
+    """
+    policy = desk.policy
+    lags = command.sent_guard == guard_digest(desk, command)
+    stales, waits = (command.stales, command.waits + 1) if lags else (command.stales + 1, 0)
+    pause = min(policy.retry_after * 2 ** min(max(waits - 1, 0), 16), max(policy.retry_after, _LONGEST_WAIT))
+    desk.move_command(command.key, "find_stale", stales=stales, waits=waits, due_at=at + pause, **told)
+    asked = f"{command.write.amount} {command.write.currency} under key {command.key}"
+    if waits > policy.most_stales:
+        rule = "outcome.stale_unexplained"
         sentence = (
-            f"The ERP's records changed {command.stales + 1} times just before {command.write.amount} "
-            f"{command.write.currency} could be written; somebody must look at what keeps changing them."
+            f"The ERP found the guard of {asked} out of date {waits} times in a row, and its change stream has shown "
+            "no reason; somebody must look whether the stream stands still or misses a table."
         )
-        _stop(desk, command, ConflictKind.PRECONDITION_FAILED, "outcome.stale_too_often", sentence, at)
+    elif stales > policy.most_stales:
+        rule = "outcome.stale_too_often"
+        sentence = (
+            f"The ERP's records changed {stales} times just before {asked} could be written; somebody must look at "
+            "what keeps changing them."
+        )
+    else:
+        return
+    desk.move_command(command.key, "supersede", "stale too often")
+    _stop(desk, command, ConflictKind.PRECONDITION_FAILED, rule, sentence, at)
 
 
 def _take_next_step(desk: Desk, command: CommandRecord, event: OutcomeReceived) -> None:
@@ -118,38 +150,6 @@ def take_lookup(desk: Desk, event: KeyLookedUp) -> None:
         desk.put_command(msgspec.structs.replace(command, due_at=again))
 
 
-def confirm(desk: Desk, key: str, at: dt.datetime) -> None:
-    """An echo of this command was seen: when its promise is fulfilled, it is done, whatever was thought before."""
-    command = desk.command(key)
-    if command is None or command.state in _SETTLED or not command.echo_complete:
-        return
-    given_up = command.state in (CommandState.REJECTED, CommandState.SUPERSEDED, CommandState.WITHDRAWN)
-    desk.move_command(key, "confirm")
-    end_matches(desk, command, "used up")
-    intent = desk.intent(command.intent)
-    if given_up:
-        sentence = (
-            f"{command.write.amount} {command.write.currency} under key {key} took effect in the ERP after "
-            f"the command had been {command.state}."
-        )
-        problem = Problem(ConflictKind.LATE_EFFECT, "echo.late", sentence, amount=command.write.amount)
-        raise_conflict(desk, problem, at, intent=intent, command=command)
-    if intent is not None and intent.state in (IntentState.PLANNED, IntentState.HELD):
-        done = [desk.command(name) for name in intent.commands]
-        if all(c is not None and c.state == CommandState.CONFIRMED for c in done):
-            desk.move_intent(intent.id, "finish")
-    _dismiss_moot(desk, key)
-
-
-def _dismiss_moot(desk: Desk, key: str) -> None:
-    """The echo has answered what was asked about this command."""
-    moot = (ConflictKind.ECHO_MISSING, ConflictKind.OUTCOME_UNKNOWN, ConflictKind.PARTLY_DONE)
-    for conflict in sorted(desk.view.conflicts.values(), key=lambda c: c.id):
-        unsettled = conflict.state in (ConflictState.DETECTED, ConflictState.HELD)
-        if conflict.command == key and conflict.kind in moot and unsettled:
-            desk.move_conflict(conflict.id, "dismiss", why="the ERP shows the whole effect")
-
-
 def _stop(
     desk: Desk,
     command: CommandRecord,
@@ -160,10 +160,13 @@ def _stop(
     *,
     keep_matches: bool = False,
 ) -> None:
-    """Raise a conflict about a command that cannot go on, and end or hold its intent."""
+    """Raise a conflict about a command that cannot go on, and end or hold its intent.
+
+    `keep_matches` when its money may still arrive: then it stays claimed for as long as the intent is held.
+    """
     first = command.write.allocations[0].invoice
     problem = Problem(kind, rule, sentence, desk.invoice(first), (), command.write.amount)
     choice = raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command)
-    if not keep_matches and kind is not ConflictKind.ECHO_MISSING:
+    if not keep_matches or choice is Choice.ACCEPT_ERP:
         end_matches(desk, command, "failed")
-    desk.move_intent(command.intent, "refuse" if choice is Choice.ACCEPT_ERP else "hold", str(kind))
+    stop_intent(desk, command.intent, choice, str(kind))

@@ -42,13 +42,18 @@ def raise_conflict(
     intent: IntentRecord | None = None,
     command: CommandRecord | None = None,
     tags: tuple[str, ...] = (),
+    able: tuple[Choice, ...] = (Choice.ACCEPT_ERP,),
 ) -> Choice:
-    """Store the disagreement, unless it is on record already, and say what the policy chooses."""
-    choice = desk.policy.choice(problem.kind)
+    """Store the disagreement, unless it is on record already, and say what is done about it.
+
+    `able` is what the caller can carry out by itself. A policy that chooses anything else leaves it to people.
+    """
+    wanted = desk.policy.choice(problem.kind)
+    choice = wanted if wanted in able else Choice.HOLD
     record = problem.invoice
     identity = short_digest((
         "conflict/1", desk.system, problem.kind, intent.id if intent else None, command.key if command else None,
-        record.key if record else None, record.version if record else None,
+        command.revision if command else None, record.key if record else None, record.version if record else None,
     ))  # fmt: skip
     if desk.conflict(identity) is not None:
         return choice
@@ -62,7 +67,7 @@ def raise_conflict(
             state="detected",
             sentence=problem.sentence,
             rule=problem.rule,
-            default_choice=str(choice),
+            default_choice=str(wanted),
             detected_at=at,
             intent=intent.id if intent else None,
             command=command.key if command else None,

@@ -1,10 +1,11 @@
 """Decides on intents: plan, wait, hold or refuse; and decides again when the ERP's word has changed."""
 
 import datetime as dt
+from decimal import Decimal
 
 import msgspec
 
-from engine.model.canonical import to_plain
+from engine.model.canonical import short_digest, to_plain
 from engine.model.commands import command_key
 from engine.model.events import Planned
 from engine.model.intents import Intent
@@ -13,7 +14,7 @@ from engine.rules.conflicts import Problem, first_by_precedence, raise_conflict
 from engine.rules.desk import Desk
 from engine.rules.plan import Plan, plan_payment
 from engine.rules.policy import Choice
-from statemachines import CommandState, IntentState, InvoiceTrigger
+from statemachines import INTENT, CommandState, IntentState, IntentTrigger, InvoiceTrigger
 
 
 def submit(desk: Desk, intent: Intent, at: dt.datetime) -> None:
@@ -35,10 +36,9 @@ def decide_intent(desk: Desk, intent_id: str, at: dt.datetime) -> None:
             desk.move_intent(intent_id, "wait", f"waiting for {', '.join(plan.unknown)}")
         return
     if plan.problems:
-        kinds = {problem.kind for problem in plan.problems}
         choice = _raise(desk, plan, at, record, None)
-        if not (choice is Choice.REBASE and kinds == {ConflictKind.STALE_BASIS}):
-            _end_intent(desk, record.id, choice, str(first_by_precedence(list(plan.problems))[0].kind))
+        if choice is not Choice.REBASE:
+            stop_intent(desk, record.id, choice, str(first_by_precedence(list(plan.problems))[0].kind))
             return
         plan = plan_payment(desk, record.intent, command=None, accept_stale=True)
     if plan.write is not None:
@@ -48,10 +48,11 @@ def decide_intent(desk: Desk, intent_id: str, at: dt.datetime) -> None:
         )
 
 
-def recheck_command(desk: Desk, key: str, at: dt.datetime) -> bool:
+def recheck_command(desk: Desk, key: str, at: dt.datetime, *, patient: bool = False) -> bool:
     """Decide a command again on the present word of the ERP, before it is sent or after it proved stale.
 
-    Returns whether it may still be sent as it stands (a stale one is pending again then).
+    Returns whether it may still be sent as it stands (a stale one is pending again then). When `patient`, a stale
+    command whose facts are the same waits on for a guard other than the one that was refused.
     """
     command = desk.command(key)
     intent = desk.intent(command.intent) if command else None
@@ -60,10 +61,11 @@ def recheck_command(desk: Desk, key: str, at: dt.datetime) -> bool:
     plan = plan_payment(desk, _as_decided(intent.intent, command), command=key)
     if plan.write is not None:
         if command.state == CommandState.STALE:
+            if patient and command.sent_guard == guard_digest(desk, command):
+                return False
             desk.move_command(key, "renew_guard", due_at=at)
         return True
     problems = plan.problems or _vanished(plan)
-    kinds = {problem.kind for problem in problems}
     choice = _raise(desk, Plan(problems=problems), at, intent, command)
     if command.state == CommandState.PENDING and command.sends:
         # It was sent once, so it is taken through `sent`: superseding out of `pending` is for what never left.
@@ -71,13 +73,19 @@ def recheck_command(desk: Desk, key: str, at: dt.datetime) -> bool:
         desk.move_command(key, "find_stale", "facts changed")
     desk.move_command(key, "supersede", "facts changed")
     end_matches(desk, command, "superseded")
-    if choice is Choice.REBASE and kinds == {ConflictKind.STALE_BASIS}:
+    if choice is Choice.REBASE:
         again = plan_payment(desk, intent.intent, command=key, accept_stale=True)
         if again.write is not None:
             _put_command(desk, intent, again, at, ordinal=command.ordinal, before=command)
             return False
-    _end_intent(desk, intent.id, choice, str(first_by_precedence(list(problems))[0].kind))
+    stop_intent(desk, intent.id, choice, str(first_by_precedence(list(problems))[0].kind))
     return False
+
+
+def guard_digest(desk: Desk, command: CommandRecord) -> str:
+    """A digest of the tokens that the mirror knows of everything that a command depends on."""
+    records = [desk.invoice(allocation.invoice) for allocation in command.write.allocations]
+    return short_digest([record.guard for record in records if record is not None])
 
 
 def give_up_waiting(desk: Desk, intent_id: str, at: dt.datetime) -> None:
@@ -91,13 +99,36 @@ def give_up_waiting(desk: Desk, intent_id: str, at: dt.datetime) -> None:
         return
     problem = _vanished(plan)[0]
     choice = raise_conflict(desk, problem, at, intent=record)
-    _end_intent(desk, intent_id, choice, str(problem.kind))
+    stop_intent(desk, intent_id, choice, str(problem.kind))
+
+
+def stop_intent(desk: Desk, intent_id: str, choice: Choice, reason: str) -> None:
+    """Refuse an intent or hold it. One that stands there already, or has ended, only learns the further reason."""
+    record = desk.intent(intent_id)
+    if record is None:
+        return
+    trigger = IntentTrigger.REFUSE if choice is Choice.ACCEPT_ERP else IntentTrigger.HOLD
+    stopped = record.reason and record.state not in (IntentState.RECEIVED, IntentState.WAITING, IntentState.PLANNED)
+    known = record.reason.split(", ") if stopped and record.reason else []
+    reasons = ", ".join(dict.fromkeys([*known, reason]))
+    if INTENT.next(record.state, trigger) is not None:
+        desk.move_intent(intent_id, trigger, reasons)
+    elif reasons != record.reason:
+        desk.put_intent(msgspec.structs.replace(record, reason=reasons))
 
 
 def end_matches(desk: Desk, command: CommandRecord, reason: str) -> None:
     """Take a command's money off the invoices that it was on its way to."""
     for allocation in command.write.allocations:
         end_match(desk, allocation.invoice, command.key, reason)
+
+
+def lower_match(desk: Desk, invoice: str, command: str, left: Decimal) -> None:
+    """A part of a command's money has arrived: only the rest is still on its way."""
+    record = desk.invoice(invoice)
+    if record is not None:
+        matches = tuple(Match(command, left) if m.command == command else m for m in record.matches)
+        desk.put_invoice(msgspec.structs.replace(record, matches=matches))
 
 
 def end_match(desk: Desk, invoice: str, command: str, reason: str) -> None:
@@ -167,8 +198,7 @@ def _vanished(plan: Plan) -> tuple[Problem, ...]:
 
 def _raise(desk: Desk, plan: Plan, at: dt.datetime, intent: IntentRecord, command: CommandRecord | None) -> Choice:
     problem, tags = first_by_precedence(list(plan.problems))
-    return raise_conflict(desk, problem, at, intent=intent, command=command, tags=tags)
-
-
-def _end_intent(desk: Desk, intent_id: str, choice: Choice, reason: str) -> None:
-    desk.move_intent(intent_id, "hold" if choice is Choice.HOLD else "refuse", reason)
+    # Deciding again makes sense only where nothing but the basis is in the way.
+    stale = problem.kind is ConflictKind.STALE_BASIS and not tags
+    able = (Choice.ACCEPT_ERP, Choice.REBASE) if stale else (Choice.ACCEPT_ERP,)
+    return raise_conflict(desk, problem, at, intent=intent, command=command, tags=tags, able=able)

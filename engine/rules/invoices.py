@@ -1,21 +1,17 @@
-"""Decides on what the ERP tells: leads each invoice through its life, recognises our own echoes, and looks again at
-what was about to be written.
-
-An echo is recognised by what it says, key and promise, never by who wrote it.
-"""
+"""Decides on what the ERP tells: leads each invoice through its life, and looks again at what was about to be
+written. Our own echoes among it are recognised in `echoes`."""
 
 import datetime as dt
 from decimal import Decimal
 
 import msgspec
 
-from engine.model.documents import Application, Invoice, Phase
-from engine.model.events import DocumentsTold, Echoed, Told
-from engine.model.records import CommandRecord, ConflictKind, CustomerRecord, InvoiceRecord
-from engine.rules.commands import confirm
-from engine.rules.conflicts import Problem, raise_conflict
+from engine.model.documents import Invoice, Phase
+from engine.model.events import DocumentsTold, Told
+from engine.model.records import CustomerRecord, InvoiceRecord
 from engine.rules.desk import Desk
-from engine.rules.intents import decide_intent, end_match, recheck_command
+from engine.rules.echoes import Shift, book_shifts, judge, shifts
+from engine.rules.intents import decide_intent, recheck_command
 from statemachines import CommandState, IntentState, InvoiceState, InvoiceTrigger
 
 _MOST_ANCESTORS = 16
@@ -28,7 +24,7 @@ def take_documents(desk: Desk, told: DocumentsTold) -> None:
         _take_customer(desk, customer)
     changed = [_take_invoice(desk, invoice, told.at) for invoice in told.invoices]
     for key in dict.fromkeys(key for keys in changed for key in keys):
-        confirm(desk, key, told.at)
+        judge(desk, key, told.at)
     for invoice in told.invoices:
         _look_again(desk, invoice.key, told.at)
     _wake_waiting(desk, told)
@@ -47,7 +43,7 @@ def _take_customer(desk: Desk, told: Told) -> None:
 
 
 def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
-    """Take an invoice's new facts; returns the keys of commands of which an echo was seen."""
+    """Take an invoice's new facts; returns the keys of the commands of which it shows more or less than before."""
     old = desk.invoice(told.key)
     doc = told.document
     if doc is None:
@@ -59,7 +55,7 @@ def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
     if not isinstance(doc, Invoice):
         return []
     version = doc.content_version()
-    echoes = _new_echoes(desk, old.doc if old else None, doc)
+    moved = shifts(desk, old.doc if old else None, doc)
     record = InvoiceRecord(doc=doc, version=version, guard=told.guard)
     if old is not None:
         record = msgspec.structs.replace(
@@ -68,19 +64,20 @@ def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
             version=version,
             guard=told.guard,
             deleted=False,
-            ancestors=_ancestors(old, doc, version, echoes),
+            ancestors=_ancestors(old, doc, version, moved),
         )
     desk.put_invoice(record)
     _lead(desk, old, record)
-    if old is not None:
-        _notice_reversal(desk, old.doc, doc, record, at)
-    return [command.key for command in _book_echoes(desk, doc, echoes, at)]
+    book_shifts(desk, doc, moved, at)
+    return [shift.command for shift in moved]
 
 
 def _lead(desk: Desk, old: InvoiceRecord | None, record: InvoiceRecord) -> None:
     """Fire the triggers that lead from the old facts to the new, in the order of the machine's table."""
     doc, key = record.doc, record.key
     before = old.doc.phase if old and record.state != InvoiceState.NEW else None
+    if old is not None and old.deleted and before is not None:
+        before = Phase.VOID  # it is back: deleting it had ended it as a void does
     if record.state == InvoiceState.NEW:
         if doc.phase is Phase.DRAFT:
             return
@@ -91,7 +88,8 @@ def _lead(desk: Desk, old: InvoiceRecord | None, record: InvoiceRecord) -> None:
         if doc.phase is Phase.OPEN and before is Phase.OPEN and doc.balance < old.doc.balance:
             desk.move_invoice(key, InvoiceTrigger.ERP_REDUCED)
     was_cleared = record.state in (InvoiceState.CLEARED, InvoiceState.POSTED)
-    if doc.phase in _CLEARED and (not was_cleared or before not in _CLEARED):
+    undone = before is Phase.FINAL and doc.phase is Phase.CLEARED
+    if doc.phase in _CLEARED and (not was_cleared or before not in _CLEARED or undone):
         if was_cleared:
             _reopen(desk, record)
         desk.move_invoice(key, InvoiceTrigger.ERP_CLEARED, clearing="applied")
@@ -135,81 +133,20 @@ def _facts_changed(old: Invoice, new: Invoice) -> bool:
     return not same or grown or (both_open and bool(days[1] - days[0]))
 
 
-def _keyed(doc: Invoice | None) -> dict[str, Application]:
-    return {a.item: a for a in doc.applications} if doc else {}
-
-
-def _new_echoes(desk: Desk, old: Invoice | None, new: Invoice) -> list[tuple[CommandRecord, Decimal]]:
-    """Applications that were not there before and carry the key of one of our commands."""
-    known = _keyed(old)
-    found = []
-    for item, application in _keyed(new).items():
-        command = desk.command(application.text)
-        if command is not None and item not in known:
-            found.append((command, application.amount))
-    return found
-
-
-def _ancestors(
-    old: InvoiceRecord, doc: Invoice, version: str, echoes: list[tuple[CommandRecord, Decimal]]
-) -> tuple[str, ...]:
+def _ancestors(old: InvoiceRecord, doc: Invoice, version: str, moved: list[Shift]) -> tuple[str, ...]:
     """The versions from which this one differs only by what our own commands did."""
     if version == old.version:
         return old.ancestors
-    ours = sum((amount for _, amount in echoes), Decimal(0))
-    explained = bool(echoes) and doc.balance == old.doc.balance - ours and not _facts_changed(old.doc, doc)
+    ours = sum((shift.by for shift in moved), Decimal(0))
+    explained = (
+        all(shift.by > 0 for shift in moved)
+        and bool(moved)
+        and old.doc.phase is Phase.OPEN
+        and (doc.phase is Phase.OPEN or doc.phase in _CLEARED)
+        and doc.balance == old.doc.balance - ours
+        and not _facts_changed(old.doc, doc)
+    )
     return (old.version, *old.ancestors)[:_MOST_ANCESTORS] if explained else ()
-
-
-def _book_echoes(
-    desk: Desk, doc: Invoice, echoes: list[tuple[CommandRecord, Decimal]], at: dt.datetime
-) -> list[CommandRecord]:
-    """Add what was seen to what was promised; an echo accumulates until it is whole or contradicts the promise."""
-    touched = []
-    for seen, amount in echoes:
-        command = desk.command(seen.key) or seen
-        total = command.echoed.get(doc.key, Decimal(0)) + amount
-        command = msgspec.structs.replace(command, echoed={**command.echoed, doc.key: total})
-        desk.put_command(command)
-        desk.say(Echoed(command.key, doc.key, str(amount)))
-        promised = command.promised(doc.key)
-        touched.append(command)
-        if promised is not None and total == promised:
-            end_match(desk, doc.key, command.key, "used up")
-        elif promised is None or total > promised or doc.customer != command.write.customer:
-            _contradicted(desk, command, doc, total, at)
-    return touched
-
-
-def _contradicted(desk: Desk, command: CommandRecord, doc: Invoice, total: Decimal, at: dt.datetime) -> None:
-    promised = command.promised(doc.key)
-    sentence = (
-        f"The ERP shows {total} {doc.currency} applied to invoice {doc.number or doc.key} under key {command.key}; "
-        f"{'nothing' if promised is None else promised} was promised for it."
-    )
-    problem = Problem(
-        ConflictKind.ECHO_MISMATCH, "echo.amount", sentence, desk.invoice(doc.key), ("applications",), total
-    )
-    desk.move_command(command.key, "mismatch")
-    raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command)
-    end_match(desk, doc.key, command.key, "failed")
-
-
-def _notice_reversal(desk: Desk, old: Invoice, new: Invoice, record: InvoiceRecord, at: dt.datetime) -> None:
-    """Money of ours that the ERP had applied is gone again: somebody took it back."""
-    left = _keyed(new)
-    for item, application in _keyed(old).items():
-        command = desk.command(application.text)
-        if item in left or command is None or command.state != CommandState.CONFIRMED:
-            continue
-        sentence = (
-            f"The ERP took back the {application.amount} {new.currency} that intent {command.intent} had applied "
-            f"to invoice {new.number or new.key}; {new.balance} {new.currency} is open again."
-        )
-        problem = Problem(
-            ConflictKind.ERP_REVERSED, "echo.taken_back", sentence, record, ("applications",), application.amount
-        )
-        raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command)
 
 
 def _look_again(desk: Desk, key: str, at: dt.datetime) -> None:
@@ -218,7 +155,7 @@ def _look_again(desk: Desk, key: str, at: dt.datetime) -> None:
     for match in record.matches if record else ():
         command = desk.command(match.command)
         if command is not None and command.state in (CommandState.PENDING, CommandState.STALE):
-            recheck_command(desk, command.key, at)
+            recheck_command(desk, command.key, at, patient=True)
 
 
 def _wake_waiting(desk: Desk, told: DocumentsTold) -> None:

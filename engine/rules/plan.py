@@ -41,6 +41,16 @@ def plan_payment(desk: Desk, intent: ApplyPayment, *, command: str | None, accep
         problems += _problems(intent, allocation, record, command, accept_stale=accept_stale)
         companies.add(record.doc.company)
         promised.append(PromisedAllocation(record.key, money(allocation.amount), record.doc.number, record.version))
+    named = [promise.invoice for promise in promised]
+    twice = sorted({key for key in named if named.count(key) > 1})
+    if twice:
+        problems.append(
+            Problem(
+                ConflictKind.PRECONDITION_FAILED,
+                "plan.named_twice",
+                f"Intent {intent.id} names invoice {twice[0]} twice, by key and by number; add its amounts together.",
+            )
+        )
     if len(companies) > 1:
         problems.append(
             Problem(

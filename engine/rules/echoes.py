@@ -1,0 +1,148 @@
+"""Recognises our own writes in what the ERP tells, by what they say, key and promise, never by who wrote them.
+
+`invoices` calls it for each document told. What counts is how much a document shows under a key now: an ERP may write
+a part first, or replace the lines that carry the key, and nothing of it was done twice. A promise is fulfilled when
+all documents show exactly what was promised, and contradicted when one shows more, or another one shows anything.
+"""
+
+import datetime as dt
+from decimal import Decimal
+
+import msgspec
+
+from engine.model.documents import Invoice
+from engine.model.events import Echoed
+from engine.model.records import CommandRecord, ConflictKind
+from engine.rules.conflicts import Problem, raise_conflict
+from engine.rules.desk import Desk
+from engine.rules.intents import end_match, end_matches, lower_match, stop_intent
+from statemachines import CommandState, ConflictState, IntentState
+
+_GIVEN_UP = (CommandState.REJECTED, CommandState.SUPERSEDED, CommandState.WITHDRAWN)
+_MOOT_BY_CONFIRMING = (
+    ConflictKind.PARTLY_DONE,
+    ConflictKind.ECHO_MISMATCH,
+    ConflictKind.OUTCOME_UNKNOWN,
+    ConflictKind.ECHO_MISSING,
+    ConflictKind.ERP_REJECTED,
+)
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """A document shows `shown` under a command's key now, `by` more than before (negative: less)."""
+
+    command: str
+    shown: Decimal
+    by: Decimal
+
+
+def shifts(desk: Desk, old: Invoice | None, new: Invoice) -> list[Shift]:
+    """For which of our commands a document shows more or less than before."""
+    before, now = _shown(old), _shown(new)
+    keys = [key for key in dict.fromkeys([*before, *now]) if desk.command(key) is not None]
+    none = Decimal(0)
+    moved = [Shift(key, now.get(key, none), now.get(key, none) - before.get(key, none)) for key in keys]
+    return [shift for shift in moved if shift.by]
+
+
+def _shown(doc: Invoice | None) -> dict[str, Decimal]:
+    amounts: dict[str, Decimal] = {}
+    for application in doc.applications if doc else ():
+        if application.text is not None:
+            amounts[application.text] = amounts.get(application.text, Decimal(0)) + application.amount
+    return amounts
+
+
+def book_shifts(desk: Desk, doc: Invoice, moved: list[Shift], at: dt.datetime) -> None:
+    """Note what a document shows of each command, and what of it is still on its way to it."""
+    for shift in moved:
+        command = desk.command(shift.command)
+        if command is None:
+            continue
+        echoed = {key: amount for key, amount in command.echoed.items() if key != doc.key}
+        if shift.shown:
+            echoed[doc.key] = shift.shown
+        desk.put_command(msgspec.structs.replace(command, echoed=echoed))
+        desk.say(Echoed(command.key, doc.key, str(shift.by)))
+        promised = command.promised(doc.key)
+        if shift.by < 0 and command.state == CommandState.CONFIRMED:
+            _taken_back(desk, command, doc, -shift.by, at)
+        elif promised is not None and shift.shown >= promised:
+            end_match(desk, doc.key, command.key, "used up")
+        elif promised is not None:
+            lower_match(desk, doc.key, command.key, promised - shift.shown)
+
+
+def judge(desk: Desk, key: str, at: dt.datetime) -> None:
+    """Hold what all documents show of a command against its promise, once a whole ERP transaction is taken in."""
+    command = desk.command(key)
+    if command is None:
+        return
+    for invoice, shown in sorted(command.echoed.items()):
+        record = desk.invoice(invoice)
+        promised = command.promised(invoice)
+        elsewhere = record is not None and record.doc.customer != command.write.customer
+        if promised is None or shown > promised or elsewhere:
+            _contradicted(desk, command, invoice, shown, at)
+            return
+    if command.echo_complete and command.state != CommandState.CONFIRMED:
+        _confirm(desk, command, at)
+
+
+def _confirm(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
+    """The promise is fulfilled: the command is done, whatever was thought before."""
+    intent = desk.intent(command.intent)
+    given_up = command.state in _GIVEN_UP
+    gone = intent is not None and intent.state in (IntentState.REFUSED, IntentState.WITHDRAWN)
+    desk.move_command(command.key, "confirm")
+    end_matches(desk, command, "used up")
+    if given_up or gone:
+        was = f"the command had been {command.state}" if given_up or intent is None else f"it was {intent.state}"
+        sentence = (
+            f"{command.write.amount} {command.write.currency} under key {command.key} took effect in the ERP "
+            f"after {was}."
+        )
+        problem = Problem(ConflictKind.LATE_EFFECT, "echo.late", sentence, amount=command.write.amount)
+        raise_conflict(desk, problem, at, intent=intent, command=command)
+    if intent is not None and intent.state in (IntentState.PLANNED, IntentState.HELD):
+        done = [desk.command(name) for name in intent.commands]
+        if all(c is not None and c.state == CommandState.CONFIRMED for c in done):
+            desk.move_intent(intent.id, "finish")
+    _dismiss_moot(desk, command.key)
+
+
+def _dismiss_moot(desk: Desk, key: str) -> None:
+    """The echo has answered what was asked about this command."""
+    for name in sorted({*desk.view.conflicts, *desk.out.conflicts}):
+        conflict = desk.conflict(name)
+        unsettled = conflict is not None and conflict.state in (ConflictState.DETECTED, ConflictState.HELD)
+        if conflict and conflict.command == key and conflict.kind in _MOOT_BY_CONFIRMING and unsettled:
+            desk.move_conflict(conflict.id, "dismiss", why="the ERP shows the whole effect")
+
+
+def _contradicted(desk: Desk, command: CommandRecord, invoice: str, shown: Decimal, at: dt.datetime) -> None:
+    """The ERP shows something else than was promised. A later echo that fulfils the promise still confirms."""
+    record, promised = desk.invoice(invoice), command.promised(invoice)
+    name = record.doc.number if record and record.doc.number else invoice
+    sentence = (
+        f"The ERP shows {shown} {command.write.currency} applied to invoice {name} under key {command.key}; "
+        f"{'nothing' if promised is None else promised} was promised for it to customer {command.write.customer}."
+    )
+    if command.state not in (CommandState.CONFIRMED, CommandState.MISMATCHED):
+        desk.move_command(command.key, "mismatch")
+    problem = Problem(ConflictKind.ECHO_MISMATCH, "echo.amount", sentence, record, ("applications",), shown)
+    choice = raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command)
+    end_matches(desk, command, "failed")
+    stop_intent(desk, command.intent, choice, str(ConflictKind.ECHO_MISMATCH))
+
+
+def _taken_back(desk: Desk, command: CommandRecord, doc: Invoice, amount: Decimal, at: dt.datetime) -> None:
+    """Money of ours that the ERP had applied is gone again."""
+    sentence = (
+        f"The ERP took back the {amount} {doc.currency} that intent {command.intent} had applied "
+        f"to invoice {doc.number or doc.key}; {doc.balance} {doc.currency} is open again."
+    )
+    problem = Problem(
+        ConflictKind.ERP_REVERSED, "echo.taken_back", sentence, desk.invoice(doc.key), ("applications",), amount
+    )
+    raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command)
