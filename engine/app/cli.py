@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 _VERBS = {
+    "backup": ("backup", "backup"),
     "commands": ("commands", "commands"),
     "conflicts": ("conflicts", "conflicts"),
     "customers": ("documents", "customers"),
@@ -16,6 +17,7 @@ _VERBS = {
     "machines": ("machines", "machines"),
     "migrate": ("migrate", "migrate"),
     "pause": ("pausing", "pause"),
+    "restore": ("backup", "restore"),
     "resume": ("pausing", "resume"),
     "run": ("run", "run"),
     "status": ("status", "status"),

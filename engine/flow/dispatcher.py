@@ -38,10 +38,14 @@ IDLE = 0.2
 
 
 class Errand(msgspec.Struct, frozen=True):
-    """A command whose lease is held, as it stood when it was claimed."""
+    """A command whose lease is held, as it stood when it was claimed.
+
+    `look_first`: it may have left before, so its key is looked up before it is sent.
+    """
 
     command: CommandRecord
     guard: Guard
+    look_first: bool
 
 
 class Dispatcher:
@@ -154,9 +158,10 @@ class Dispatcher:
                     outbox.release(work.cursor, self._system, self._owner, key)
                     return None
             command = view.commands[key]
+            look_first = command.sends > 1 or outbox.may_have_forgotten(work.cursor, self._system)
         if command.state == CommandState.SENT:
             self._gate.passed(now)
-        return Errand(command, _guard(command, view))
+        return Errand(command, _guard(command, view), look_first)
 
     def _brakes(self, work: Work, command: CommandRecord) -> bool:
         """Whether this send would be too much within an hour: then the system is paused until a person looks."""
@@ -215,7 +220,7 @@ class Dispatcher:
     def _send(self, errand: Errand) -> Outcome:
         """Send; what may have left before is looked up first."""
         command = errand.command
-        if command.sends > 1:
+        if errand.look_first:
             try:
                 found = self._target.find(command.key)
             except Unavailable as error:

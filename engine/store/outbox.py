@@ -114,3 +114,9 @@ def forget_leases(cursor: Cursor[Any], system: str, owner: str) -> None:
            WHERE system = %s AND current AND lease_owner IS DISTINCT FROM %s AND lease_owner IS NOT NULL""",
         (system, owner),
     )
+
+
+def may_have_forgotten(cursor: Cursor[Any], system: str) -> bool:
+    """Whether the store was restored from a backup, and so may not know of everything that was sent."""
+    row = cursor.execute("SELECT restored_at IS NOT NULL FROM system WHERE name = %s", (system,)).fetchone()
+    return bool(row and row[0])

@@ -58,18 +58,23 @@ def require_current(dsn: str) -> None:
     Raises:
         SchemaOutdatedError: with the revision found and the one needed.
     """
-    engine = create_engine(sqlalchemy_url(dsn))
-    try:
-        with engine.connect() as connection:
-            found = _revision(connection)
-    finally:
-        engine.dispose()
+    found = revision(dsn)
     needed = ScriptDirectory.from_config(_config()).get_current_head()
     if found != needed:
         raise SchemaOutdatedError(
             f"the store's tables are at revision {found or 'none'}, this version of arsync needs {needed}; "
             "run `arsync migrate`, then start again"
         )
+
+
+def revision(dsn: str) -> str | None:
+    """The revision that the tables are at; None for an empty database."""
+    engine = create_engine(sqlalchemy_url(dsn))
+    try:
+        with engine.connect() as connection:
+            return _revision(connection)
+    finally:
+        engine.dispose()
 
 
 def _grant(connection: Connection, user: str) -> None:

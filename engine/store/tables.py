@@ -31,7 +31,8 @@ def _number(*, nullable: bool = False) -> Any:
 class System(SQLModel, table=True):
     """One ERP. Its row is the head lock under which a unit of work takes its batch number.
 
-    While `paused_at` is set nothing is sent; the brake counts from `resumed_at` on.
+    While `paused_at` is set nothing is sent; the brake counts from `resumed_at` on. Since `restored_at` the store may
+    not know of everything that was sent, so that every key is looked up before it is sent.
     """
 
     name: str = Field(primary_key=True)
@@ -41,6 +42,7 @@ class System(SQLModel, table=True):
     paused_by: str | None = None
     pause_reason: str | None = Field(default=None, sa_column=Column(Text))
     resumed_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    restored_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
 
 
 class SourcePosition(SQLModel, table=True):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def processes_of(cluster: Cluster) -> list[psutil.Process]:
     return found
 
 
+def users_of(cluster: Cluster, which: str) -> set[int]:
+    """Take the users that the cluster's processes run as; one that has ended meanwhile has none."""
+    found = set()
+    for process in processes_of(cluster):
+        with suppress(psutil.NoSuchProcess):
+            found.add(int(getattr(process.uids(), which)))
+    return found
+
+
 def as_they_are(path: Path) -> list[tuple[str, int, int, int]]:
     """Take mode and owners of every folder above `path`."""
     return [
@@ -76,8 +86,8 @@ def test_root_runs_it_as_an_ordinary_user_and_changes_nothing_above(tmp_path: Pa
     with Cluster(folder, settings={"fsync": "off"}) as cluster:
         ask(cluster.dsn(), "CREATE TABLE kept AS SELECT 7 AS figure")
         nobody = pwd.getpwnam("nobody").pw_uid
-        assert {process.uids().effective for process in processes_of(cluster)} == {nobody}
-        assert {process.uids().saved for process in processes_of(cluster)} == {nobody}
+        assert users_of(cluster, "effective") == {nobody}
+        assert users_of(cluster, "saved") == {nobody}
         assert as_they_are(folder) == before
         assert {path.name for path in folder.iterdir() if path.stat().st_uid != 0} == {"data"}
     assert as_they_are(folder) == before
@@ -125,12 +135,12 @@ def test_the_environment_names_the_user_and_data_follow(cluster: Cluster, monkey
     cluster.stop()
     monkeypatch.setenv(embedded_programs.USER_VARIABLE, other.pw_name)
     cluster.start()
-    assert {process.uids().effective for process in processes_of(cluster)} == {other.pw_uid}
+    assert users_of(cluster, "effective") == {other.pw_uid}
     assert cluster._data.stat().st_uid == other.pw_uid
     cluster.stop()
     monkeypatch.delenv(embedded_programs.USER_VARIABLE)
     cluster.start()
-    assert {process.uids().effective for process in processes_of(cluster)} == {other.pw_uid}
+    assert users_of(cluster, "effective") == {other.pw_uid}
 
 
 @needs_root
@@ -187,10 +197,10 @@ def test_an_ordinary_user_needs_no_root(monkeypatch: pytest.MonkeyPatch) -> None
         # Root finds it and runs it under the user who made it.
         with Cluster(Path(place) / "postgres") as cluster:
             assert ask(cluster.dsn(), "SELECT figure FROM kept") == 7
-            assert {process.uids().effective for process in processes_of(cluster)} == {nobody.pw_uid}
+            assert users_of(cluster, "effective") == {nobody.pw_uid}
 
 
 @needs_ordinary_user
 def test_an_ordinary_user_runs_it_as_himself(cluster: Cluster) -> None:
     cluster.start()
-    assert {process.uids().effective for process in processes_of(cluster)} == {os.geteuid()}
+    assert users_of(cluster, "effective") == {os.geteuid()}
