@@ -92,9 +92,10 @@ def _kind_of_refusal(outcome: Outcome) -> ConflictKind:
 
 
 def _take_stale(desk: Desk, command: CommandRecord, at: dt.datetime, told: dict[str, Any]) -> None:
-    """The guard no longer held. What changed will be told, and decides; until then the command stays stale.
+    """The guard no longer held. What changed decides: now, if the mirror knows it, else when it is told.
 
-    While the mirror still knows the very guard that was refused, it lags: then the timer asks more and more seldom.
+    While the mirror still knows the very guard that was refused, it lags: the command stays stale until it is told
+    another one, and a timer tries it more and more seldom.
     """
     policy = desk.policy
     lags = command.sent_guard == guard_digest(desk, command)
@@ -115,6 +116,8 @@ def _take_stale(desk: Desk, command: CommandRecord, at: dt.datetime, told: dict[
             "what keeps changing them."
         )
     else:
+        if not lags:
+            recheck_command(desk, command.key, at, due_at=at + pause)
         return
     desk.move_command(command.key, "supersede", "stale too often")
     _stop(desk, command, ConflictKind.PRECONDITION_FAILED, rule, sentence, at)

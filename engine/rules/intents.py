@@ -48,11 +48,13 @@ def decide_intent(desk: Desk, intent_id: str, at: dt.datetime) -> None:
         )
 
 
-def recheck_command(desk: Desk, key: str, at: dt.datetime, *, patient: bool = False) -> bool:
+def recheck_command(
+    desk: Desk, key: str, at: dt.datetime, *, patient: bool = False, due_at: dt.datetime | None = None
+) -> bool:
     """Decide a command again on the present word of the ERP, before it is sent or after it proved stale.
 
-    Returns whether it may still be sent as it stands (a stale one is pending again then). When `patient`, a stale
-    command whose facts are the same waits on for a guard other than the one that was refused.
+    Returns whether it may still be sent as it stands (a stale one is pending again then, due now or at `due_at`).
+    When `patient`, a stale command whose facts are the same waits on for a guard other than the one refused.
     """
     command = desk.command(key)
     intent = desk.intent(command.intent) if command else None
@@ -63,7 +65,7 @@ def recheck_command(desk: Desk, key: str, at: dt.datetime, *, patient: bool = Fa
         if command.state == CommandState.STALE:
             if patient and command.sent_guard == guard_digest(desk, command):
                 return False
-            desk.move_command(key, "renew_guard", due_at=at)
+            desk.move_command(key, "renew_guard", due_at=due_at or at)
         return True
     problems = plan.problems or _vanished(plan)
     choice = _raise(desk, Plan(problems=problems), at, intent, command)
