@@ -83,6 +83,7 @@ def _take_answer(desk: Desk, command: CommandRecord, event: OutcomeReceived) -> 
         _take_stale(desk, command, at, told)
     elif outcome.kind is OutcomeKind.THROTTLED:
         desk.move_command(key, "put_back", due_at=retry_at, **told)
+        recheck_command(desk, key, at)  # what was told while it was under way
     else:
         desk.move_command(key, "lose_answer", due_at=retry_at, **told)
 
@@ -148,6 +149,7 @@ def take_lookup(desk: Desk, event: KeyLookedUp) -> None:
             desk.move_command(command.key, "step_done")
     elif event.proves_absence:
         desk.move_command(command.key, "proven_absent", due_at=event.at)
+        recheck_command(desk, command.key, event.at)
     else:
         again = event.at + desk.policy.retry_after
         desk.put_command(msgspec.structs.replace(command, due_at=again))

@@ -29,20 +29,28 @@ _MOOT_BY_CONFIRMING = (
 
 
 class Shift(msgspec.Struct, frozen=True):
-    """A document shows `shown` under a command's key now, `by` more than before (negative: less)."""
+    """A document shows `shown` under a command's key now, `by` more than before (negative: less).
+
+    `as_promised`: it shows more than before, and no more than was promised for it.
+    """
 
     command: str
     shown: Decimal
     by: Decimal
+    as_promised: bool
 
 
 def shifts(desk: Desk, old: Invoice | None, new: Invoice) -> list[Shift]:
     """For which of our commands a document shows more or less than before."""
     before, now = _shown(old), _shown(new)
-    keys = [key for key in dict.fromkeys([*before, *now]) if desk.command(key) is not None]
-    none = Decimal(0)
-    moved = [Shift(key, now.get(key, none), now.get(key, none) - before.get(key, none)) for key in keys]
-    return [shift for shift in moved if shift.by]
+    moved = []
+    for key in dict.fromkeys([*before, *now]):
+        command = desk.command(key)
+        shown = now.get(key, Decimal(0))
+        by = shown - before.get(key, Decimal(0))
+        if command is not None and by:
+            moved.append(Shift(key, shown, by, by > 0 and shown <= (command.promised(new.key) or 0)))
+    return moved
 
 
 def _shown(doc: Invoice | None) -> dict[str, Decimal]:

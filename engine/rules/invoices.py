@@ -139,8 +139,8 @@ def _ancestors(old: InvoiceRecord, doc: Invoice, version: str, moved: list[Shift
         return old.ancestors
     ours = sum((shift.by for shift in moved), Decimal(0))
     explained = (
-        all(shift.by > 0 for shift in moved)
-        and bool(moved)
+        bool(moved)
+        and all(shift.as_promised for shift in moved)
         and old.doc.phase is Phase.OPEN
         and (doc.phase is Phase.OPEN or doc.phase in _CLEARED)
         and doc.balance == old.doc.balance - ours
