@@ -39,11 +39,30 @@ class Look(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
 
 
+def unsound(write: Write, guard: Guard) -> str | None:
+    """Why a payment cannot be written as it stands, whatever Tryton's books say; None when it can."""
+    numbers = [a.invoice for a in write.allocations]
+    if not numbers or not all(number.isdecimal() for number in (*numbers, write.company, write.customer)):
+        return "the payment names no invoices of Tryton's, or not by their ids"
+    if len(set(numbers)) < len(numbers):
+        return "the payment names an invoice twice"
+    wrong = next((a for a in write.allocations if a.amount <= 0), None)
+    if wrong is not None:
+        return f"the payment applies {wrong.amount} to {INVOICE},{wrong.invoice}; only amounts above zero can be paid"
+    applied = sum((a.amount for a in write.allocations), Decimal(0))
+    if applied != write.amount:
+        return f"the payment is {write.amount} and applies {applied}; arsync books no money that is not applied"
+    blind = next((number for number in numbers if f"{INVOICE},{number}" not in guard), None)
+    if blind is not None:
+        return f"{INVOICE},{blind} comes without the token it was decided on; arsync does not write blindly"
+    return None
+
+
 def look(session: Session, write: Write, guard: Guard) -> Look:
-    """Read the invoices of a payment and compare every token; nothing is written."""
+    """Read the invoices of a payment that is not `unsound` and compare every token; nothing is written."""
     ids = [int(a.invoice) for a in write.allocations]
-    names = ["state", "party", "company", "currency", "account", "amount_to_pay", "lines_to_pay", "payment_lines",
-             "currency.code", "_timestamp"]  # fmt: skip
+    names = ["type", "state", "party", "company", "currency", "account", "amount_to_pay", "lines_to_pay",
+             "payment_lines", "currency.code", "_timestamp"]  # fmt: skip
     found = {row["id"]: row for row in rows(session, INVOICE, [["id", "in", ids]], names)}
     moved = _moved(session, guard, found)
     if moved is not None:
@@ -102,6 +121,8 @@ def _moved(session: Session, guard: Guard, invoices: dict[int, dict[str, Any]]) 
 def _trouble(row: dict[str, Any], write: Write, amount: Decimal) -> str | None:
     """Why a payment of this amount must not be tried, though every token is as it was."""
     name = f"{INVOICE},{row['id']}"
+    if row["type"] != "out":
+        return f"{name} is not an invoice to a customer"
     if row["state"] != "posted":
         return f"{name} is {row['state']} in Tryton; only a posted invoice can be paid"
     if str(row["company"]) != write.company or str(row["party"]) != write.customer:

@@ -15,7 +15,8 @@ def pay(
     """Book the receipt. Tryton compares the invoice's token in the call that writes.
 
     Where the receipt pays a part, Tryton asks what it is to be; the question is held against what was decided, and
-    nothing but a part payment is ever answered: no write-off, no overpayment.
+    nothing but a part payment is ever answered: no write-off, no overpayment. A part that is exactly what some of
+    the open items come to (an instalment) clears those, and Tryton does not ask.
     """
     start = {
         "payee": invoice.party,
@@ -33,11 +34,8 @@ def pay(
         attempt.writes()
         answer = wizard.execute("choice", {"start": start}, tokens)
         view = answer.get("view")
-        if view is None and not partly:
-            return Outcome(OutcomeKind.ACCEPTED, "paid")
         if view is None:
-            # The compare before and the token in the call leave no way here; if it happens, only a look tells.
-            return Outcome(OutcomeKind.UNKNOWN, "Tryton took a part payment for the whole; its key must be looked up")
+            return Outcome(OutcomeKind.ACCEPTED, "paid in part, by whole open items" if partly else "paid")
         attempt.has_not_written()
         if not partly or not _asks_what_was_decided(view, invoice):
             return Outcome(

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -14,8 +15,9 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `timeout` bounds one call, `deadline_seconds` all calls of one payment. `in_doubt_seconds` is how long Tryton may
     still commit a request whose answer was lost: its own request limit with the repeats that it makes of a
-    transaction. `payment_method` and `statement_journals` (by currency code) are names; without them the only one
-    is taken, or the oldest. `ca_file` holds the certificates to trust instead of the system's.
+    transaction. `payment_method` (name or id) and `statement_journals` (names by currency code) say which to book
+    with; without them the only one is taken, or the oldest. `ca_file` holds the certificates to trust instead of
+    the system's.
     """
 
     url: str
@@ -26,7 +28,7 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     deadline_seconds: float = 60.0
     in_doubt_seconds: float = 120.0
     settle_seconds: float = 60.0
-    payment_method: str | None = None
+    payment_method: str | int | None = None
     statement_journals: dict[str, str] = {}
     ca_file: str | None = None
 
@@ -63,6 +65,8 @@ def read_options(section: Mapping[str, Any]) -> TargetOptions:
         raise ConfigError(f"the target of a Tryton: {error}") from None
     if not options.url.startswith(("http://", "https://")):
         raise ConfigError("the target's url must begin with http:// or https://; set target.url")
+    if "@" in urlsplit(options.url).netloc:
+        raise ConfigError("the target's url must not hold a user or password; set target.user and its password")
     for name in ("timeout", "deadline_seconds", "in_doubt_seconds", "settle_seconds"):
         if getattr(options, name) <= 0:
             raise ConfigError(f"target.{name} must be greater than zero")

@@ -6,6 +6,7 @@ Validating applies the money to all its invoices at once, or to none; posting ma
 
 from collections.abc import Mapping
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -21,17 +22,28 @@ LINE = "account.statement.line"
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A statement that carries a key, and its state: draft, validated, posted or cancelled."""
+    """A statement that carries a key.
+
+    `state` is draft, validated, posted or cancelled; `amount` what its lines with the key come to, in the currency of
+    its journal; `token` its version; `author` the user that made it.
+    """
 
     id: int
     state: str
+    amount: Decimal
+    token: str
+    author: int
 
 
 def statements(session: Session, key: str) -> list[Standing]:
     """All statements with this key, oldest first."""
-    found = rows(session, LINE, [["number", "=", key]], ["statement", "statement.state"])
-    states = {row["statement"]: row["statement."]["state"] for row in found}
-    return [Standing(number, states[number]) for number in sorted(states)]
+    names = ["statement", "amount", "statement.state", "statement._timestamp", "statement.create_uid"]
+    found: dict[int, Standing] = {}
+    for row in rows(session, LINE, [["number", "=", key]], names):
+        number, of = row["statement"], row["statement."]
+        amount = row["amount"] + (found[number].amount if number in found else 0)
+        found[number] = Standing(number, of["state"], amount, of["_timestamp"], of["create_uid"])
+    return [found[number] for number in sorted(found)]
 
 
 def write_statement(
@@ -44,15 +56,12 @@ def write_statement(
     guard: Guard,
 ) -> Outcome:
     """Make the draft, apply it, post it."""
-    for left in statements(session, key):
-        if left.state == "draft":
-            remove(session, left.id)
     values = {
         "name": key,
         "company": int(write.company),
         "journal": journal["id"],
         "date": write.date,
-        **_announced(session, write, journal, len(invoices)),
+        **_announced(session, write, journal),
         "lines": [["create", [_line(key, write, invoice, place) for place, invoice in enumerate(invoices, 1)]]],
     }
     (number,) = session.call(f"model.{STATEMENT}.create", [values])
@@ -63,27 +72,51 @@ def write_statement(
         # Tryton rolled it back. What stays behind is a draft without effect; the next attempt would remove it.
         attempt.has_not_written()
         with suppress(RpcError):
-            remove(session, number)
+            remove_drafts(session, key)
         raise
     try:
-        post(session, number)
+        state = post(session, attempt, number)
     except RpcError as error:
         # The money is applied. Whatever keeps it from being final, the key is found and the rest done later.
         return Outcome(OutcomeKind.UNKNOWN, f"applied, but not posted yet: {error}", f"{STATEMENT},{number}")
+    if state != "posted":
+        text = f"applied, and then found {state or 'deleted'} when it was to be posted"
+        return Outcome(OutcomeKind.UNKNOWN, text, f"{STATEMENT},{number}")
     return Outcome(OutcomeKind.ACCEPTED, "posted as a statement", f"{STATEMENT},{number}")
 
 
-def post(session: Session, number: int) -> None:
-    """Make a validated statement's entries final; one that is posted already stays as it is."""
-    (row,) = rows(session, STATEMENT, [["id", "=", number]], ["state"])
-    if row["state"] == "validated":
+def post(session: Session, attempt: Attempt, number: int) -> str | None:
+    """Make a validated statement's entries final. Gives the state that it has then; None when there is none."""
+    state = _state(session, number)
+    if state != "validated":
+        return state
+    try:
+        attempt.writes()
         session.call(f"model.{STATEMENT}.post", [number])
+    except UserError:
+        attempt.has_not_written()
+        state = _state(session, number)
+        if state == "validated":
+            raise
+        return state  # somebody else was faster
+    return "posted"
 
 
-def remove(session: Session, number: int) -> None:
-    """Take a draft away; Tryton refuses when it is no draft any more."""
-    session.call(f"model.{STATEMENT}.cancel", [number])
-    session.call(f"model.{STATEMENT}.delete", [number])
+def remove_drafts(session: Session, key: str) -> None:
+    """Take away the drafts that this user left with this key.
+
+    Cancelling a statement that was validated meanwhile would take money back, and Tryton allows that: the draft's
+    token forbids it. What another user made (a copy carries the key as well) is not touched.
+    """
+    for left in statements(session, key):
+        if left.state == "draft" and left.author == session.user_id:
+            tokens = {"_timestamp": {f"{STATEMENT},{left.id}": left.token}}
+            session.call(f"model.{STATEMENT}.cancel", [left.id], context=tokens)
+            session.call(f"model.{STATEMENT}.delete", [left.id])
+
+
+def _state(session: Session, number: int) -> str | None:
+    return next((row["state"] for row in rows(session, STATEMENT, [["id", "=", number]], ["state"])), None)
 
 
 def _line(key: str, write: Write, invoice: Invoice, place: int) -> dict[str, Any]:
@@ -99,14 +132,15 @@ def _line(key: str, write: Write, invoice: Invoice, place: int) -> dict[str, Any
     }
 
 
-def _announced(session: Session, write: Write, journal: Mapping[str, Any], lines: int) -> dict[str, Any]:
+def _announced(session: Session, write: Write, journal: Mapping[str, Any]) -> dict[str, Any]:
     """What the journal holds a statement's lines against."""
     if journal["validation"] == "number_of_lines":
-        return {"number_of_lines": lines}
+        # Tryton counts neighbours with the same number, date and party as one, and these are all of that kind.
+        return {"number_of_lines": 1}
     if journal["validation"] == "amount":
         return {"total_amount": write.amount}
     domain = [["journal", "=", journal["id"]], ["state", "in", ["validated", "posted"]]]
     order = [["date", "DESC"], ["id", "DESC"]]
     last = session.call(f"model.{STATEMENT}.search_read", domain, 0, 1, order, ["end_balance"])
-    balance = last[0]["end_balance"] if last else 0
+    balance = (last[0]["end_balance"] if last else None) or Decimal(0)
     return {"start_balance": balance, "end_balance": balance + write.amount}

@@ -9,17 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from connectors.tryton.checking import check
-from connectors.tryton.looking import INVOICE, look, period_is_closed, rows
+from connectors.tryton.finding import find, has_statements
+from connectors.tryton.looking import INVOICE, look, period_is_closed, rows, unsound
 from connectors.tryton.paying import pay
-from connectors.tryton.rpc import RpcError, Session, UserError
+from connectors.tryton.rpc import RpcError, Session
 from connectors.tryton.settings import TargetOptions, read_options
-from connectors.tryton.statement import STATEMENT, post, statements, write_statement
+from connectors.tryton.statement import STATEMENT, post, remove_drafts, write_statement
 from connectors.tryton.writing import Attempt, outcome_of
 from engine.model.commands import Found, Outcome, OutcomeKind, Write
 from engine.ports.errors import Unavailable
 from engine.ports.target import Capabilities, Finding, Guard
-
-MOVE = "account.move"
 
 
 class NotSetUpError(Exception):
@@ -39,6 +38,7 @@ class TrytonTarget:
             timeout=options.timeout,
             verify=options.trust(),
         )
+        self._statements = False
         self._methods: dict[str, int] = {}
         self._journals: dict[tuple[str, str], Mapping[str, Any]] = {}
 
@@ -57,6 +57,9 @@ class TrytonTarget:
 
     def send(self, key: str, write: Write, guard: Guard) -> Outcome:
         """Book a receipt: by the pay wizard for one invoice, as a statement for several."""
+        trouble = unsound(write, guard)
+        if trouble is not None:
+            return Outcome(OutcomeKind.REJECTED, trouble, reason="precondition_failed")
         attempt = Attempt()
         with self._session.within(self._options.deadline_seconds):
             try:
@@ -73,15 +76,9 @@ class TrytonTarget:
         """Look for a posted move with this description, or an applied statement with lines of this number."""
         with self._session.within(self._options.deadline_seconds):
             try:
-                moves = rows(self._session, MOVE, [["description", "=", key]], ["state"])
-                for move in moves:
-                    return Found(f"{MOVE},{move['id']}", complete=move["state"] == "posted")
-                for one in statements(self._session, key):
-                    if one.state in ("validated", "posted"):
-                        return Found(f"{STATEMENT},{one.id}", complete=one.state == "posted")
+                return find(self._session, key, in_statements=self._has_statements())
             except RpcError as error:
                 raise Unavailable(f"{self._options.url}: {error}") from None
-        return None
 
     def resume(self, key: str, write: Write, found: Found) -> Outcome:  # noqa: ARG002 - the port's signature
         """Post a statement that was applied and not posted."""
@@ -89,13 +86,16 @@ class TrytonTarget:
         if model != STATEMENT:
             text = f"{found.reference} carries the key and is not posted; arsync did not leave it so"
             return Outcome(OutcomeKind.REJECTED, text, found.reference)
+        attempt = Attempt()
         with self._session.within(self._options.deadline_seconds):
             try:
-                post(self._session, int(number))
-            except UserError as error:
-                return Outcome(OutcomeKind.REJECTED, str(error), found.reference)
+                state = post(self._session, attempt, int(number))
             except RpcError as error:
-                return Outcome(OutcomeKind.UNKNOWN, str(error), found.reference)
+                outcome = outcome_of(error, attempt)
+                return Outcome(outcome.kind, outcome.detail, found.reference)
+        if state != "posted":
+            text = f"{found.reference} is {state or 'deleted'} in Tryton; somebody took back what arsync had applied"
+            return Outcome(OutcomeKind.REJECTED, text, found.reference)
         return Outcome(OutcomeKind.ACCEPTED, "posted as a statement", found.reference)
 
     def check(self) -> list[Finding]:
@@ -108,6 +108,9 @@ class TrytonTarget:
         self._session.close()
 
     def _send(self, attempt: Attempt, key: str, write: Write, guard: Guard) -> Outcome:
+        if self._has_statements():
+            # Left by an attempt that was cut off; a person could validate it, also when this one goes another way.
+            remove_drafts(self._session, key)
         seen = look(self._session, write, guard)
         if seen.outcome is not None:
             return seen.outcome
@@ -122,6 +125,10 @@ class TrytonTarget:
 
         Something may have moved between the last look and the write: then it is stale, whatever Tryton said.
         """
+        # What was kept of the set-up may be what it refused.
+        self._statements = False
+        self._methods.clear()
+        self._journals.clear()
         try:
             again = look(self._session, write, guard).outcome
             if again is not None and again.kind is OutcomeKind.STALE:
@@ -131,12 +138,17 @@ class TrytonTarget:
             return outcome
         return Outcome(outcome.kind, outcome.detail, reason="period_closed") if closed else outcome
 
+    def _has_statements(self) -> bool:
+        if not self._statements:
+            self._statements = has_statements(self._session)
+        return self._statements
+
     def _method(self, company: str) -> int:
         """The payment method: the one that was named, or the oldest of the company."""
         if company not in self._methods:
             domain = [["company", "=", int(company)]]
             found = list(rows(self._session, f"{INVOICE}.payment.method", domain, ["name"]))
-            named = [row for row in found if self._options.payment_method in (None, row["name"])]
+            named = [row for row in found if self._options.payment_method in (None, row["name"], row["id"])]
             if not named:
                 wanted = self._options.payment_method or "no payment method"
                 raise NotSetUpError(
@@ -149,6 +161,10 @@ class TrytonTarget:
     def _journal(self, company: str, currency: str) -> Mapping[str, Any]:
         """The statement journal of a currency: the one that was named, or the oldest."""
         if (company, currency) not in self._journals:
+            if not self._has_statements():
+                raise NotSetUpError(
+                    "A receipt for several invoices needs Tryton's module account_statement; activate it"
+                )
             wanted = self._options.statement_journals.get(currency)
             domain = [["company", "=", int(company)], ["currency.code", "=", currency]]
             found = list(rows(self._session, f"{STATEMENT}.journal", domain, ["name", "validation"]))
