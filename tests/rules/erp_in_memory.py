@@ -216,6 +216,8 @@ class Erp:
         refused_after (carried out and yet refused), elsewhere (booked on another invoice), split (in two commits)."""
         if key in self._asked and not self._asked[key]:
             self.wrongs.append(f"{key} was sent again without a look")
+        if not self.is_silent(key):
+            self.wrongs.append(f"{key} was sent again while the first one could still be carried out")
         self._asked[key] = False
         if fault in ("throttled", "rejected"):
             return Outcome(OutcomeKind(fault), "as told")

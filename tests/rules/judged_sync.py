@@ -244,6 +244,8 @@ class Sync:
         assert decision == decide(before, event, self.policy, "erp"), "the same input gave another decision"
         if not isinstance(event, DocumentsTold):
             self._no_fact_moved(decision)
+        if isinstance(event, OutcomeReceived | KeyLookedUp) and event.fence != before.commands[event.command].fence:
+            assert decision == Decision(), "an answer to a lease that is over changed something"
         self.view = View(**{name: dict(getattr(before, name)) for name in before.__struct_fields__})
         self.view.absorb(decision)
         self._judge_effects(decision)
@@ -272,6 +274,8 @@ class Sync:
                 assert not crosses, effect
             elif isinstance(effect, Moved) and effect.machine == "command" and effect.trigger == "send":
                 self._judge_write(self.view.commands[effect.subject])
+            elif isinstance(effect, Moved) and effect.machine == "command" and effect.trigger == "confirm":
+                self._judge_confirmed(effect, decision)
             elif isinstance(effect, Planned):
                 self._judge_plan(effect)
 
@@ -284,9 +288,20 @@ class Sync:
         assert [a.amount for a in intent.allocations] == [a.amount for a in command.write.allocations]
         assert (intent.customer, intent.currency) == (command.write.customer, command.write.currency)
 
+    def _judge_confirmed(self, moved: Moved, decision: Decision) -> None:
+        command = self.view.commands[moved.subject]
+        for part in command.write.allocations:
+            shown = self._last[part.invoice].shown(command.key)
+            assert shown == part.amount, f"{command.key} is confirmed, and {part.invoice} shows {shown}"
+        given_up = moved.source in ("rejected", "superseded") or self.view.intents[command.intent].state == "refused"
+        told = [c.kind for c in decision.conflicts.values() if c.command == command.key]
+        assert given_up == (ConflictKind.LATE_EFFECT in told), "a late effect is not told as one"
+
     def _judge_plan(self, planned: Planned) -> None:
         intent, command = self.asked[planned.intent], self.view.commands[planned.command]
         assert planned.command == command_key("erp", planned.intent, 0)
+        paid = [part.invoice for part in command.write.allocations]
+        assert len(set(paid)) == len(paid), f"{planned.intent} pays one invoice twice"
         rebases = self.policy.choice(ConflictKind.STALE_BASIS) is Choice.REBASE
         for asked, part in zip(intent.allocations, command.write.allocations, strict=True):
             record = self.view.invoices[part.invoice]

@@ -208,6 +208,18 @@ def test_an_answer_with_an_old_fence_changes_nothing(script: Script) -> None:
     assert script.play(late).effects == []
 
 
+def test_an_answer_to_the_first_send_does_not_end_the_second(script: Script) -> None:
+    script.submit()
+    script.send()
+    old = script.view.commands[KEY].fence
+    script.play(TimerFired(Timer.LEASE_EXPIRED, KEY, NOW))
+    assert script.view.commands[KEY].fence > old
+    script.play(KeyLookedUp(KEY, script.view.commands[KEY].fence, None, proves_absence=True, at=NOW))
+    script.send()
+    assert script.play(OutcomeReceived(KEY, old, Outcome(OutcomeKind.REJECTED), NOW)).effects == []
+    assert script.states[2] == "sent"
+
+
 def test_our_money_taken_back_is_told(script: Script) -> None:
     script.submit()
     script.send()
@@ -309,6 +321,16 @@ def test_an_answer_that_comes_twice_changes_nothing_the_second_time(script: Scri
     assert script.answer(OutcomeKind.REJECTED).effects == []
 
 
+def test_money_whose_echo_is_missing_stays_claimed_while_people_look(script: Script) -> None:
+    script.submit()
+    script.send()
+    script.answer(OutcomeKind.ACCEPTED)
+    script.play(TimerFired(Timer.ECHO_OVERDUE, KEY, NOW))
+    assert script.states == ("matched", "held", "overdue")
+    script.submit("10.00", name="pay-2")
+    assert script.view.intents["pay-2"].reason == "concurrent_claims"
+
+
 def test_an_effect_after_the_intent_was_refused_is_a_late_effect(script: Script) -> None:
     script.policy = Policy(choices={ConflictKind.ECHO_MISSING: Choice.ACCEPT_ERP})
     script.submit()
@@ -326,6 +348,13 @@ def test_one_invoice_named_by_key_and_by_number_is_not_paid_twice(script: Script
     parts = (Allocation("1", Decimal("60.00"), version), Allocation("INV1", Decimal("60.00"), version))
     asked = ApplyPayment("pay-1", "erp", "7", "EUR", Decimal("120.00"), NOW.date(), parts)
     script.play(IntentSubmitted(asked, NOW))
+    assert script.view.intents["pay-1"].state == "held"
+    assert script.view.commands == {}
+
+
+def test_a_stale_basis_waits_for_people_where_the_policy_says_so(script: Script) -> None:
+    script.policy = Policy(choices={ConflictKind.STALE_BASIS: Choice.HOLD})
+    script.submit(basis="AAAAAAAAAAAAAAAA")
     assert script.view.intents["pay-1"].state == "held"
     assert script.view.commands == {}
 

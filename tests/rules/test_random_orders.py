@@ -217,13 +217,13 @@ def quiet_story(story: Story) -> None:
     assert {record.state for record in sync.view.intents.values()} <= {"done"}
 
 
-@profile(250)
+@profile(500)
 @given(st.sampled_from(list(POLICIES)), stories(STEPS))
 def test_every_promise_holds_in_any_order(policy: str, story: Story) -> None:
     any_story(policy, story)
 
 
-@profile(120)
+@profile(200)
 @given(stories(QUIET_STEPS))
 def test_noise_alone_calls_nobody_and_loses_nothing(story: Story) -> None:
     quiet_story(story)
