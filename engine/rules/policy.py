@@ -46,7 +46,9 @@ class Policy(msgspec.Struct, frozen=True):
 
     `settle_time`: how long an accepted command may wait for its echo. `unknown_for`: how long an intent may wait
     for a document that the ERP has not told yet. `retry_after`: pause before a command that was put back is tried
-    again. `most_stales`: how often a guard may prove stale before a person must look.
+    again; a stale one whose reason the change stream has not shown waits longer each time, up to a minute.
+    `most_stales`: how often guards may prove stale, or one guard again and again while the change stream shows no
+    reason, before a person must look.
     """
 
     choices: dict[ConflictKind, Choice] = {}
