@@ -75,6 +75,8 @@ def _take_answer(desk: Desk, command: CommandRecord, event: OutcomeReceived) -> 
     told: dict[str, Any] = {"outcome": outcome, "reference": outcome.reference or command.reference}
     if outcome.kind is OutcomeKind.ACCEPTED:
         desk.move_command(key, "accept", due_at=at + desk.policy.settle_time, **told)
+    elif command.echoed:
+        _take_denial(desk, command, outcome, at, told)
     elif outcome.kind is OutcomeKind.REJECTED:
         desk.move_command(key, "reject", **told)
         sentence = f"The ERP refused {command.write.amount} {command.write.currency}: {outcome.detail}"
@@ -86,6 +88,16 @@ def _take_answer(desk: Desk, command: CommandRecord, event: OutcomeReceived) -> 
         recheck_command(desk, key, at)  # what was told while it was under way
     else:
         desk.move_command(key, "lose_answer", due_at=retry_at, **told)
+
+
+def _take_denial(desk: Desk, command: CommandRecord, outcome: Outcome, at: dt.datetime, told: dict[str, Any]) -> None:
+    """The answer says that nothing was done, and the change stream has shown a part already: the stream is right."""
+    if outcome.kind is OutcomeKind.REJECTED:
+        desk.move_command(command.key, "reject", **told)
+        sentence = f"The ERP shows a part of what it refused under key {command.key}: {outcome.detail}"
+        _stop(desk, command, ConflictKind.PARTLY_DONE, "outcome.partly_done", sentence, at, keep_matches=True)
+        return
+    desk.move_command(command.key, "lose_answer", due_at=at, **told)
 
 
 def _kind_of_refusal(outcome: Outcome) -> ConflictKind:
@@ -147,7 +159,7 @@ def take_lookup(desk: Desk, event: KeyLookedUp) -> None:
         desk.move_command(command.key, "found", reference=event.found.reference, due_at=settle)
         if not event.found.complete:
             desk.move_command(command.key, "step_done")
-    elif event.proves_absence:
+    elif event.proves_absence and not command.echoed:
         desk.move_command(command.key, "proven_absent", due_at=event.at)
         recheck_command(desk, command.key, event.at)
     else:

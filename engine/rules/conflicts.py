@@ -17,7 +17,10 @@ _PRECEDENCE = {kind: place for place, kind in enumerate(ConflictKind)}
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Why an allocation cannot be written as asked."""
+    """Why an allocation cannot be written as asked, or what the ERP did to it since.
+
+    `occasion` tells apart what happens more than once to the same version of a document.
+    """
 
     kind: ConflictKind
     rule: str
@@ -25,6 +28,7 @@ class Problem(msgspec.Struct, frozen=True):
     invoice: InvoiceRecord | None = None
     fields: tuple[str, ...] = ()
     amount: Decimal | None = None
+    occasion: int = 0
 
 
 def first_by_precedence(problems: list[Problem]) -> tuple[Problem, tuple[str, ...]]:
@@ -54,6 +58,7 @@ def raise_conflict(
     identity = short_digest((
         "conflict/1", desk.system, problem.kind, intent.id if intent else None, command.key if command else None,
         command.revision if command else None, record.key if record else None, record.version if record else None,
+        problem.occasion,
     ))  # fmt: skip
     if desk.conflict(identity) is not None:
         return choice

@@ -89,34 +89,48 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
     for invoice, shown in sorted(command.echoed.items()):
         record = desk.invoice(invoice)
         promised = command.promised(invoice)
-        elsewhere = record is not None and record.doc.customer != command.write.customer
+        write = command.write
+        elsewhere = record is not None and (record.doc.customer, record.doc.currency) != (
+            write.customer,
+            write.currency,
+        )
         if promised is None or shown > promised or elsewhere:
             _contradicted(desk, command, invoice, shown, at)
             return
-    if command.echo_complete and command.state != CommandState.CONFIRMED:
-        _confirm(desk, command, at)
+    if command.state == CommandState.CONFIRMED or not command.echoed:
+        return
+    _tell_if_late(desk, command, at)
+    if command.echo_complete:
+        _confirm(desk, command)
+    elif command.state in (CommandState.PENDING, CommandState.STALE):
+        # A part is there of what was thought not done: it is looked up, not sent or decided again.
+        desk.move_command(command.key, "lose_answer", due_at=at)
 
 
-def _confirm(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
+def _confirm(desk: Desk, command: CommandRecord) -> None:
     """The promise is fulfilled: the command is done, whatever was thought before."""
     intent = desk.intent(command.intent)
-    given_up = command.state in _GIVEN_UP
-    gone = intent is not None and intent.state in (IntentState.REFUSED, IntentState.WITHDRAWN)
     desk.move_command(command.key, "confirm")
     end_matches(desk, command, "used up")
-    if given_up or gone:
-        was = f"the command had been {command.state}" if given_up or intent is None else f"it was {intent.state}"
-        sentence = (
-            f"{command.write.amount} {command.write.currency} under key {command.key} took effect in the ERP "
-            f"after {was}."
-        )
-        problem = Problem(ConflictKind.LATE_EFFECT, "echo.late", sentence, amount=command.write.amount)
-        raise_conflict(desk, problem, at, intent=intent, command=command)
     if intent is not None and intent.state in (IntentState.PLANNED, IntentState.HELD):
         done = [desk.command(name) for name in intent.commands]
         if all(c is not None and c.state == CommandState.CONFIRMED for c in done):
             desk.move_intent(intent.id, "finish")
     _dismiss_moot(desk, command.key)
+
+
+def _tell_if_late(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
+    """An effect of what had been given up, be it only a part of what was asked."""
+    intent = desk.intent(command.intent)
+    given_up = command.state in _GIVEN_UP
+    gone = intent is not None and intent.state in (IntentState.REFUSED, IntentState.WITHDRAWN)
+    if not (given_up or gone):
+        return
+    was = f"the command had been {command.state}" if given_up or intent is None else f"it was {intent.state}"
+    shown = sum(command.echoed.values(), Decimal(0))
+    sentence = f"{shown} {command.write.currency} under key {command.key} took effect in the ERP after {was}."
+    problem = Problem(ConflictKind.LATE_EFFECT, "echo.late", sentence, amount=shown)
+    raise_conflict(desk, problem, at, intent=intent, command=command)
 
 
 def _dismiss_moot(desk: Desk, key: str) -> None:
@@ -150,7 +164,9 @@ def _taken_back(desk: Desk, command: CommandRecord, doc: Invoice, amount: Decima
         f"The ERP took back the {amount} {doc.currency} that intent {command.intent} had applied "
         f"to invoice {doc.number or doc.key}; {doc.balance} {doc.currency} is open again."
     )
-    problem = Problem(
-        ConflictKind.ERP_REVERSED, "echo.taken_back", sentence, desk.invoice(doc.key), ("applications",), amount
-    )
+    kind = ConflictKind.ERP_REVERSED
+    known = [desk.conflict(name) for name in sorted({*desk.view.conflicts, *desk.out.conflicts})]
+    before = sum(c is not None and c.kind is kind and c.command == command.key for c in known)
+    record = desk.invoice(doc.key)
+    problem = Problem(kind, "echo.taken_back", sentence, record, ("applications",), amount, occasion=before)
     raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command)

@@ -70,16 +70,15 @@ def recheck_command(
     problems = plan.problems or _vanished(plan)
     choice = _raise(desk, Plan(problems=problems), at, intent, command)
     if command.state == CommandState.PENDING and command.sends:
-        # It was sent once, so it is taken through `sent`: superseding out of `pending` is for what never left.
-        desk.move_command(key, "send", fence=command.fence + 1)
+        # Superseding straight out of `pending` is for what never left.
         desk.move_command(key, "find_stale", "facts changed")
     desk.move_command(key, "supersede", "facts changed")
-    end_matches(desk, command, "superseded")
     if choice is Choice.REBASE:
         again = plan_payment(desk, intent.intent, command=key, accept_stale=True)
         if again.write is not None:
             _put_command(desk, intent, again, at, ordinal=command.ordinal, before=command)
             return False
+    end_matches(desk, command, "superseded")
     stop_intent(desk, intent.id, choice, str(first_by_precedence(list(problems))[0].kind))
     return False
 
@@ -174,7 +173,8 @@ def _put_command(
     desk.say(Planned(key, command.revision, intent.id, to_plain(plan.write)))
     for allocation in plan.write.allocations:
         record = desk.invoice(allocation.invoice)
-        if record is not None:
+        # A rebased command keeps its match, and with it its place ahead of what was decided later.
+        if record is not None and all(match.command != key for match in record.matches):
             desk.put_invoice(
                 msgspec.structs.replace(record, matches=(*record.matches, Match(key, allocation.amount)))
             )

@@ -144,9 +144,19 @@ def _ancestors(old: InvoiceRecord, doc: Invoice, version: str, moved: list[Shift
         and old.doc.phase is Phase.OPEN
         and (doc.phase is Phase.OPEN or doc.phase in _CLEARED)
         and doc.balance == old.doc.balance - ours
-        and not _facts_changed(old.doc, doc)
+        and _same_but_for_payment(old.doc, doc)
     )
     return (old.version, *old.ancestors)[:_MOST_ANCESTORS] if explained else ()
+
+
+def _same_but_for_payment(old: Invoice, new: Invoice) -> bool:
+    """Whether the facts that a decision rests on are the same, but for what a payment takes off the open items."""
+    names = ("company", "type", "customer", "currency", "total_amount", "invoice_date", "blocked")
+    left: dict[dt.date | None, Decimal] = {}
+    for items, sign in ((old.due, old.direction), (new.due, -new.direction)):
+        for day, amount in items:
+            left[day] = left.get(day, Decimal(0)) + sign * amount
+    return all(getattr(old, name) == getattr(new, name) for name in names) and all(x >= 0 for x in left.values())
 
 
 def _look_again(desk: Desk, key: str, at: dt.datetime) -> None:

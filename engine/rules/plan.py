@@ -11,6 +11,7 @@ from engine.model.intents import Allocation, ApplyPayment
 from engine.model.records import ConflictKind, InvoiceRecord
 from engine.rules.conflicts import Problem
 from engine.rules.desk import Desk
+from statemachines import CommandState
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ def plan_payment(desk: Desk, intent: ApplyPayment, *, command: str | None, accep
     for allocation, record in records:
         if record is None:
             continue
-        problems += _problems(intent, allocation, record, command, accept_stale=accept_stale)
+        problems += _problems(desk, intent, allocation, record, command, accept_stale=accept_stale)
         companies.add(record.doc.company)
         promised.append(PromisedAllocation(record.key, money(allocation.amount), record.doc.number, record.version))
     named = [promise.invoice for promise in promised]
@@ -75,7 +76,13 @@ def plan_payment(desk: Desk, intent: ApplyPayment, *, command: str | None, accep
 
 
 def _problems(
-    intent: ApplyPayment, allocation: Allocation, record: InvoiceRecord, command: str | None, *, accept_stale: bool
+    desk: Desk,
+    intent: ApplyPayment,
+    allocation: Allocation,
+    record: InvoiceRecord,
+    command: str | None,
+    *,
+    accept_stale: bool,
 ) -> list[Problem]:
     doc = record.doc
     name = doc.number or record.key
@@ -111,16 +118,16 @@ def _problems(
             f"Invoice {name} is already cleared in the ERP; the receipt of {allocation.amount} {intent.currency} "
             "was not applied.", "open_amount", "phase")  # fmt: skip
     elif doc.phase is Phase.OPEN:
-        problems += _amount_problems(allocation, record, command)
+        problems += _amount_problems(desk, allocation, record, command)
     if not fresh and not accept_stale:
         add(ConflictKind.STALE_BASIS, "plan.basis",
             f"Invoice {name} has changed in the ERP since the AR side decided on it.", "content_version")  # fmt: skip
     return problems
 
 
-def _amount_problems(allocation: Allocation, record: InvoiceRecord, command: str | None) -> list[Problem]:
+def _amount_problems(desk: Desk, allocation: Allocation, record: InvoiceRecord, command: str | None) -> list[Problem]:
     doc, name = record.doc, record.doc.number or record.key
-    claimed = record.claimed(besides=command)
+    claimed = _claimed(desk, record, command)
     if allocation.amount > doc.balance:
         sentence = (
             f"{allocation.amount} {doc.currency} was to be applied to invoice {name}, "
@@ -142,6 +149,22 @@ def _amount_problems(allocation: Allocation, record: InvoiceRecord, command: str
             )
         ]
     return []
+
+
+def _claimed(desk: Desk, record: InvoiceRecord, command: str | None) -> Decimal:
+    """Money in flight that comes before this command's: all but what was decided later and waits to be sent.
+
+    What waits behind is decided again before it leaves, and then finds this command ahead of it.
+    """
+    claimed, behind = Decimal(0), False
+    for match in record.matches:
+        if match.command == command:
+            behind = True
+            continue
+        other = desk.command(match.command)
+        if not (behind and other is not None and other.state in (CommandState.PENDING, CommandState.STALE)):
+            claimed += match.amount
+    return claimed
 
 
 def _booked_by_hand(

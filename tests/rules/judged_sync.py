@@ -14,6 +14,7 @@ from engine.model.commands import Outcome, OutcomeKind, PostPayment, command_key
 from engine.model.documents import Phase
 from engine.model.events import (
     DocumentsTold,
+    Echoed,
     Event,
     IntentSubmitted,
     KeyLookedUp,
@@ -31,7 +32,7 @@ from engine.model.records import CommandRecord, ConflictKind, InvoiceRecord
 from engine.rules.decide import decide
 from engine.rules.desk import Decision, View
 from engine.rules.policy import Choice, Policy
-from tests.rules.erp_in_memory import Bill, Erp
+from tests.rules.erp_model import Bill, Erp
 
 START = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 SETTLED = ("cleared", "posted")
@@ -249,6 +250,7 @@ class Sync:
         self.view = View(**{name: dict(getattr(before, name)) for name in before.__struct_fields__})
         self.view.absorb(decision)
         self._judge_effects(decision)
+        self._judge_reversals(before, decision)
         if isinstance(event, DocumentsTold):
             self._judge_conflicts(decision, waiting)
         for command in self.view.commands.values():
@@ -287,6 +289,18 @@ class Sync:
         intent = self.asked[command.intent]
         assert [a.amount for a in intent.allocations] == [a.amount for a in command.write.allocations]
         assert (intent.customer, intent.currency) == (command.write.customer, command.write.currency)
+
+    def _judge_reversals(self, before: View, decision: Decision) -> None:
+        """Each time that the ERP takes confirmed money back, one conflict says so."""
+        for effect in decision.effects:
+            if isinstance(effect, Echoed) and effect.amount.startswith("-"):
+                told = [
+                    c for c in decision.conflicts.values()
+                    if c.command == effect.command and c.kind is ConflictKind.ERP_REVERSED
+                    and c.document == f"invoice/{effect.invoice}" and c.id not in before.conflicts
+                ]  # fmt: skip
+                was = before.commands[effect.command].state
+                assert len(told) == (was == "confirmed"), f"{effect.amount} of a {was} command was taken back"
 
     def _judge_confirmed(self, moved: Moved, decision: Decision) -> None:
         command = self.view.commands[moved.subject]

@@ -214,3 +214,12 @@ def test_paid_anew_before_anybody_looked_is_cleared_and_no_longer_posted(script:
     script.told(paid("by hand"))
     script.told(msgspec.structs.replace(paid("again"), phase=Phase.CLEARED))
     assert script.view.invoices["1"].state == "cleared"
+
+
+def test_money_that_is_taken_back_twice_is_told_twice(script: Script) -> None:
+    script.submit()
+    script.send()
+    for item in ("9", "10"):
+        script.told(part("100.00", item=item, left="0"))
+        script.told(invoice())
+    assert script.conflicts == ["erp_reversed", "erp_reversed"]

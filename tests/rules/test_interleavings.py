@@ -196,6 +196,8 @@ def judge_intent(sync: Sync, name: str) -> None:
     if record.state == "done":
         assert [amount for _, amount in promised] == [part.amount for part in intent.allocations]
         assert key in sync.erp.booked
+        moot = ("echo_missing", "erp_rejected", "partly_done")
+        assert not any(kinds.get(kind) == "held" for kind in moot), "done, and people are still asked about it"
         assert whole or {"erp_reversed", "echo_mismatch"} & set(kinds), "done, and not there"
     elif record.state == "refused":
         assert not any(stands) or {"late_effect", "echo_mismatch"} & set(kinds), "refused, and yet there"
