@@ -56,7 +56,7 @@ _UNCONFIRMED = tuple(state for state in _S if state is not _S.CONFIRMED)
 
 COMMAND = Machine(
     name="command",
-    version=1,
+    version=2,
     initial=_S.PENDING,
     states=(
         State(_S.PENDING, "It is decided and not under way."),
@@ -79,8 +79,20 @@ COMMAND = Machine(
         ),
         Transition(_T.ACCEPT, _ERP, _SENT, _S.ACCEPTED, "The answer says done."),
         Transition(_T.REJECT, _ERP, _SENT, _S.REJECTED, "The answer is a refusal for good."),
-        Transition(_T.FIND_STALE, _EITHER, _SENT, _S.STALE, "The guard failed, in the ERP or just before the write."),
-        Transition(_T.LOSE_ANSWER, _ENGINE, _SENT, _S.UNKNOWN, "No answer came, or the sender's lease ran out."),
+        Transition(
+            _T.FIND_STALE,
+            _EITHER,
+            (_S.SENT, _S.PENDING),
+            _S.STALE,
+            "The guard failed, in the ERP or just before the write; or the facts changed before it was sent again.",
+        ),
+        Transition(
+            _T.LOSE_ANSWER,
+            _ENGINE,
+            (_S.SENT, _S.PENDING, _S.STALE),
+            _S.UNKNOWN,
+            "No answer came, or the sender's lease ran out; or a part shows up of what was thought not done.",
+        ),
         Transition(_T.PUT_BACK, _EITHER, _SENT, _S.PENDING, "Throttled, or refused before anything was done."),
         Transition(_T.FOUND, _ERP, (_S.UNKNOWN,), _S.ACCEPTED, "The ERP holds a document that carries its key."),
         Transition(
