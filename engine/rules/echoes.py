@@ -86,14 +86,11 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
     command = desk.command(key)
     if command is None:
         return
+    whose = (command.write.customer, command.write.currency)
     for invoice, shown in sorted(command.echoed.items()):
         record = desk.invoice(invoice)
         promised = command.promised(invoice)
-        write = command.write
-        elsewhere = record is not None and (record.doc.customer, record.doc.currency) != (
-            write.customer,
-            write.currency,
-        )
+        elsewhere = record is not None and (record.doc.customer, record.doc.currency) != whose
         if promised is None or shown > promised or elsewhere:
             _contradicted(desk, command, invoice, shown, at)
             return
