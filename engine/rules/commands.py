@@ -1,6 +1,7 @@
 """Decides on commands: sending, answers, look-ups, and time running out. What confirms them is in `echoes`."""
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -34,11 +35,13 @@ def take_timer(desk: Desk, fired: TimerFired) -> None:
         recheck_command(desk, command.key, fired.at)
     elif fired.timer is Timer.ECHO_OVERDUE and command.state == CommandState.ACCEPTED:
         desk.move_command(command.key, "expire")
+        shown = sum(command.echoed.values(), Decimal(0))
         sentence = (
             f"The ERP accepted {command.write.amount} {command.write.currency} under key {command.key}, "
-            "but its database has not shown the effect in time."
+            f"but its database has {f'shown only {shown} of it' if shown else 'not shown the effect'} in time."
         )
-        _stop(desk, command, ConflictKind.ECHO_MISSING, "echo.overdue", sentence, fired.at, keep_matches=True)
+        kind = ConflictKind.PARTLY_DONE if shown else ConflictKind.ECHO_MISSING
+        _stop(desk, command, kind, "echo.overdue", sentence, fired.at, keep_matches=True)
 
 
 def _send(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:

@@ -86,6 +86,18 @@ def test_a_part_of_what_was_refused_is_a_late_effect_at_once_and_only_once(scrip
     assert script.states == ("open", "done", "confirmed")
 
 
+def test_a_part_that_stays_the_only_one_is_told_as_such(script: Script) -> None:
+    script.submit("80.00")
+    script.send()
+    script.answer(OutcomeKind.ACCEPTED)
+    script.told(part("30.00", left="70.00"))
+    script.play(TimerFired(Timer.ECHO_OVERDUE, KEY, NOW))
+    assert script.conflicts == ["partly_done"]
+    script.told(part("80.00", left="20.00"))
+    assert script.states == ("open", "done", "confirmed")
+    assert {conflict.state for conflict in script.view.conflicts.values()} == {"dismissed"}
+
+
 def test_our_key_in_another_currency_is_a_mismatch(script: Script) -> None:
     script.submit("40.00")
     script.send()
