@@ -223,3 +223,13 @@ def test_money_that_is_taken_back_twice_is_told_twice(script: Script) -> None:
         script.told(part("100.00", item=item, left="0"))
         script.told(invoice())
     assert script.conflicts == ["erp_reversed", "erp_reversed"]
+
+
+def test_a_claimed_command_is_decided_once_more_on_the_documents_as_they_stand(script: Script) -> None:
+    script.submit()
+    record, doc = script.view.invoices["1"], paid("by hand")
+    other = msgspec.structs.replace(record, doc=doc, version=doc.content_version())
+    script.view.invoices["1"] = other  # by whatever way it came to be so
+    script.send()
+    assert script.view.commands[KEY].state == "superseded"
+    assert script.conflicts == ["already_cleared"]
