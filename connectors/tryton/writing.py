@@ -43,6 +43,10 @@ def outcome_of(error: RpcError, attempt: Attempt) -> Outcome:
             return Outcome(OutcomeKind.REJECTED, f"Tryton wants a person to confirm: {text}")
         case Unreachable() | LoginRefused():
             return Outcome(OutcomeKind.THROTTLED, text)
-        case Busy() | NoAnswer() | InternalError() if attempt.may_have_written:
+        case NoAnswer() | InternalError() if attempt.may_have_written:
             return Outcome(OutcomeKind.UNKNOWN, text)
+        case Busy():
+            # Tryton's own answer, after it has rolled back. Should it be a gateway's: nothing goes out again before
+            # its key was looked up, nor with a token that this call had used up.
+            return Outcome(OutcomeKind.THROTTLED, text)
     return Outcome(OutcomeKind.THROTTLED, text)

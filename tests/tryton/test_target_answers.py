@@ -66,7 +66,7 @@ def test_what_cannot_be_written_soundly_is_refused_without_a_call(
 
 ERRORS = {
     "no answer": (rpc.NoAnswer("x"), OutcomeKind.THROTTLED, OutcomeKind.UNKNOWN),
-    "busy": (rpc.Busy("x"), OutcomeKind.THROTTLED, OutcomeKind.UNKNOWN),
+    "busy": (rpc.Busy("x"), OutcomeKind.THROTTLED, OutcomeKind.THROTTLED),
     "inside": (rpc.InternalError("x"), OutcomeKind.THROTTLED, OutcomeKind.UNKNOWN),
     "away": (rpc.Unreachable("x"), OutcomeKind.THROTTLED, OutcomeKind.THROTTLED),
     "login": (rpc.LoginRefused("x"), OutcomeKind.THROTTLED, OutcomeKind.THROTTLED),
