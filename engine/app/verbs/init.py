@@ -37,7 +37,7 @@ connector = "{connector}"
 # settle_seconds = 300          # an accepted command waits this long for its echo
 # unknown_document_seconds = 900   # an intent waits this long for a document that the ERP has not told of
 # retry_seconds = 2             # pause before a command is tried again
-# most_stales = 20              # a guard that proves stale more often calls a person
+# most_stales = 20              # more refusals of a guard in a row call a person
 
 [systems.{name}.policy.choices]
 # One line for each kind of conflict: accept_erp, rebase, retry or hold (a person chooses). Defaults:
