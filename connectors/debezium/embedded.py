@@ -23,7 +23,7 @@ import msgspec
 from connectors.debezium import preflight
 from connectors.debezium.envelope import decode
 from connectors.debezium.process import LOG, check_programs, jvm_options, last_words, launch
-from connectors.debezium.resuming import claim, furthest, where_to_go_on
+from connectors.debezium.resuming import at_restart, claim, furthest, where_to_go_on
 from connectors.debezium.settings import OFFSETS, properties, read_options
 from connectors.debezium.wire import COMMITTED, Batch, Frames, Offset, Start
 from engine.model.change import Record, RowChange, SnapshotMark, TransactionEnd
@@ -143,20 +143,6 @@ class EmbeddedSource:
         )
 
 
-def _before_open_transactions(offset: Offset | None, slot: preflight.Slot | None) -> Offset | None:
-    """The offset set back to where the oldest transaction begins that the server may still send.
-
-    The server itself sends no transaction again that was confirmed. Debezium, told a later position, leaves out the
-    rows before it, also those of transactions that were open there and have not been read.
-    """
-    if offset is None or slot is None:
-        return offset
-    places = ("lsn", "lsn_proc", "lsn_commit")
-    return {
-        name: min(int(value), slot.restart) if name in places and value else value for name, value in offset.items()
-    }
-
-
 def _ends_whole(record: Record) -> bool:
     """Whether Debezium can go on behind this record without leaving out rows of open transactions."""
     if isinstance(record, RowChange):
@@ -180,7 +166,7 @@ def open_embedded(setup: SourceSetup) -> EmbeddedSource:
     claim(setup, server)
     start = Start(
         properties=properties(setup, options, publication_mode=server.publication_mode),
-        offset=_before_open_transactions(offset, server.slot),
+        offset=at_restart(offset, server.slot),
         offset_file=str((setup.folder / OFFSETS).resolve()),
         jvm_options=jvm_options(setup.folder.resolve(), options.heap),
         parent=os.getpid(),

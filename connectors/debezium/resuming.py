@@ -64,6 +64,19 @@ def _check_gap(options: Options, end: int, slot: Slot | None, read: int) -> None
         )
 
 
+def at_restart(offset: Offset | None, slot: Slot | None) -> Offset | None:
+    """The offset moved to where the oldest transaction begins that the server may still send.
+
+    The server sends no transaction again that was confirmed. Debezium, told a later position, leaves out the rows
+    before it, also those of transactions that were open there and have not been read; told an earlier one, it takes
+    the log between for lost and refuses to start.
+    """
+    if offset is None or slot is None:
+        return offset
+    places = ("lsn", "lsn_proc", "lsn_commit")
+    return {name: slot.restart if name in places and value else value for name, value in offset.items()}
+
+
 def claim(setup: SourceSetup, server: Server) -> None:
     """Remember in the source's folder that the slot is its own."""
     (setup.folder / _CLAIM).write_text(server.epoch, encoding="utf-8")

@@ -437,9 +437,11 @@ def test_nothing_is_lost_over_five_kills(erp: Erp, seed: int) -> None:
     larger: dict[str, Any] = {"max_batch": 7, "properties": {"heartbeat.interval.ms": 200, "max.batch.size": 40}}
     kills, source = 0, erp.open(**larger)
     try:
-        quiet, stopped = time.monotonic(), False
+        began = quiet = time.monotonic()
+        stopped = False
         # Done when the writers have stopped and nothing came for a while: heartbeats are no records.
         while not stopped or time.monotonic() < quiet + 4:
+            assert time.monotonic() < began + 180, f"it does not come to an end; {kills} times it was opened again"
             try:
                 batch = source.poll(0.2)
                 if batch is not None and kills < 5 and chance.random() < 0.01:
@@ -462,7 +464,7 @@ def test_nothing_is_lost_over_five_kills(erp: Erp, seed: int) -> None:
                 kills += 1
                 source = erp.open(resume, **larger)
                 quiet = time.monotonic() + 10
-            if kills == 5 and not stopped:
+            if kills >= 5 and not stopped:
                 writers.stop()
                 stopped = True
     finally:

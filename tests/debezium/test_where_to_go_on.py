@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from connectors.debezium.preflight import Server, Slot
-from connectors.debezium.resuming import where_to_go_on
+from connectors.debezium.resuming import at_restart, where_to_go_on
 from connectors.debezium.settings import default_name, properties, read_options
 from connectors.debezium.source import open_embedded
 from engine.ports.errors import ConfigError, SourceRefused
@@ -28,6 +28,16 @@ def setup(folder: Path, resume: dict[str, Any] | None = None, **options: Any) ->
 
 def decide(asked: SourceSetup, server: Server = SERVER) -> object:
     return where_to_go_on(asked, read_options(asked), server)
+
+
+@pytest.mark.parametrize("restart", [400, 470, 499, 800])
+def test_debezium_begins_where_the_slot_does_whatever_the_offset_says(restart: int) -> None:
+    slot = msgspec.structs.replace(SLOT, restart=restart)
+    moved = at_restart(OFFSET, slot)
+    assert moved == {"lsn": restart, "lsn_proc": restart, "lsn_commit": restart, "txId": 7}
+    assert at_restart({"lsn": 500, "lsn_commit": None}, slot) == {"lsn": restart, "lsn_commit": None}
+    assert at_restart(None, slot) is None
+    assert at_restart(OFFSET, None) == OFFSET
 
 
 def server(**changes: Any) -> Server:
