@@ -69,12 +69,17 @@ def at_restart(offset: Offset | None, slot: Slot | None) -> Offset | None:
 
     The server sends no transaction again that was confirmed. Debezium, told a later position, leaves out the rows
     before it, also those of transactions that were open there and have not been read; told an earlier one, it takes
-    the log between for lost and refuses to start.
+    the log between for lost and refuses to start. No transaction is under way there: told of one, it would announce
+    the end of one that ended long ago.
     """
     if offset is None or slot is None:
         return offset
     places = ("lsn", "lsn_proc", "lsn_commit")
-    return {name: slot.restart if name in places and value else value for name, value in offset.items()}
+    return {
+        name: slot.restart if name in places and value else value
+        for name, value in offset.items()
+        if not name.startswith("transaction_")
+    }
 
 
 def claim(setup: SourceSetup, server: Server) -> None:

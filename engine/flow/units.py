@@ -79,6 +79,7 @@ class Grouper:
     def _take(self, record: Record) -> Iterator[Unit | Unreadable]:
         if isinstance(record, TransactionBegin):
             yield from self._close_loose()
+            self._forget_empty()
             self._latest = record.tx
             if record.tx not in self._applied:
                 self._entry(record.tx, record).begun = True
@@ -95,6 +96,13 @@ class Grouper:
     def _entry(self, tx: str, record: Record) -> _Open:
         self.fresh.append(record)
         return self._open.setdefault(tx, _Open())
+
+    def _forget_empty(self) -> None:
+        """Another transaction begins after one of which nothing but its begin came: a source that was restarted may
+        announce one again and then pass over its rows, for they were read. Should they come, they open it anew."""
+        entry = self._open.get(self._latest) if self._latest else None
+        if entry is not None and self._latest and not entry.rows and not entry.unreadable and entry.end is None:
+            del self._open[self._latest]
 
     def _row(self, row: RowChange) -> Iterator[Unit]:
         if not row.bordered or row.tx is None:
