@@ -7,6 +7,7 @@ while Java threads are busy.
 
 import ctypes
 import os
+import queue
 import select
 import signal
 import socket
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from connectors.debezium.wire import Batch, Start, receive_start, send
+from connectors.debezium.wire import COMMITTED, Batch, Start, receive_start, send
 
 ENDED: Final = 70
 """Exit code: Debezium stopped by itself; its log tells why."""
@@ -32,11 +33,12 @@ class _Gate:
     def __init__(self, line: socket.socket, parent: int) -> None:
         self._line = line
         self._parent = parent
-        self._committed = threading.Semaphore(0)
+        self._words: queue.SimpleQueue[int] = queue.SimpleQueue()
         threading.Thread(target=self._watch, name="engine-watch", daemon=True).start()
 
-    def wait(self) -> None:
-        self._committed.acquire()
+    def wait(self) -> int:
+        """The engine's word on the batch: COMMITTED or HELD."""
+        return self._words.get()
 
     def _watch(self) -> None:
         while True:
@@ -48,8 +50,8 @@ class _Gate:
                 data = b""
             if data == b"" or os.getppid() != self._parent:
                 os._exit(0)
-            for _ in data or b"":
-                self._committed.release()
+            for word in data or b"":
+                self._words.put(word)
 
 
 class _Consumer:
@@ -72,9 +74,9 @@ class _Consumer:
             send(self._line, Batch(messages, offset))
         except OSError:
             os._exit(0)
-        self._gate.wait()
-        # The offset of the last record is that of the batch; to mark each one would cost a call into Java each.
-        committer.markProcessed(event)
+        if self._gate.wait() == COMMITTED[0]:
+            # The offset of the last record is that of the batch; to mark each one would cost a call into Java each.
+            committer.markProcessed(event)
         committer.markBatchFinished()
 
     def supportsTombstoneEvents(self) -> bool:  # noqa: N802 - Java's name

@@ -23,9 +23,9 @@ import msgspec
 from connectors.debezium import preflight
 from connectors.debezium.envelope import decode
 from connectors.debezium.process import LOG, check_programs, jvm_options, last_words, launch
-from connectors.debezium.resuming import at_restart, claim, furthest, where_to_go_on
+from connectors.debezium.resuming import at_restart, claim, furthest, read_up_to, where_to_go_on
 from connectors.debezium.settings import OFFSETS, properties, read_options
-from connectors.debezium.wire import COMMITTED, Batch, Frames, Offset, Start
+from connectors.debezium.wire import COMMITTED, HELD, Batch, Frames, Offset, Start
 from engine.model.change import Record, RowChange, SnapshotMark, TransactionEnd
 from engine.ports.errors import SourceError
 from engine.ports.source import Resume, SourceBatch, SourceSetup
@@ -41,12 +41,12 @@ class EmbeddedSource:
         self._born = born
         self._slot = slot
         self._committed: Offset | None = start.offset
-        self._lsn = furthest(start.offset)
+        self._lsn = 0 if start.offset is None else read_up_to(setup.resume)
         self._log = setup.folder / LOG
         self._frames = Frames()
         self._rest: list[Record] = []
         self._offset: Offset | None = None
-        self._whole = False
+        self._inside = False
         self._reached = 0
         self._log_from = self._log.stat().st_size if self._log.exists() else 0
         self._line, self._process = launch(setup.folder, start)
@@ -81,7 +81,7 @@ class EmbeddedSource:
             self._reached = max(self._reached, furthest(batch.offset))
             decoded = (decode(topic, key, value) for topic, key, value in batch.messages)
             self._rest = [record for record in decoded if record is not None]
-            self._whole = bool(self._rest) and _ends_whole(self._rest[-1])
+            self._inside = _inside_transaction(self._rest[-1]) if self._rest else self._inside
             if not self._rest and self._offset == self._committed:
                 # A heartbeat while the ERP rests: there is nothing that the engine could commit.
                 self.acknowledge()
@@ -92,12 +92,15 @@ class EmbeddedSource:
         """Let Debezium go on, once every part of its batch is committed."""
         if self._rest or self._offset is None:
             return
-        if self._whole:
+        if not self._inside:
             self._committed = self._offset
         self._offset = None
+        # A heartbeat names a transaction's commit before the transaction's end has come: were the server told, it
+        # would never send the end again.
+        word = HELD if self._inside else COMMITTED
         # If it is gone, the next poll says so; the engine has committed and will resume after this batch.
         with suppress(OSError):
-            self._line.sendall(COMMITTED)
+            self._line.sendall(word)
 
     def close(self) -> None:
         """End Debezium's process. It has nothing to save."""
@@ -107,14 +110,14 @@ class EmbeddedSource:
         self._process.wait()
 
     def _resume(self) -> Resume:
-        """Where to go on: behind the last batch that ended with a transaction's end or in a snapshot.
+        """Where to go on, once everything up to here is committed.
 
-        Resumed from any other place, a heartbeat's above all, Debezium skips the rows before it of transactions that
-        were still open there. So those come twice rather than never; what was read is known by `lsn`.
+        The offset is that of the last batch which ended between two transactions, or in a snapshot; `lsn` is how far
+        was read.
         """
-        offset = self._offset if self._whole and not self._rest else self._committed
         if not self._rest:
             self._lsn = max(self._lsn, self._reached)
+        offset = self._committed if self._inside or self._rest else self._offset or self._committed
         return {"epoch": self._server, "born": self._born, "slot": self._slot, "lsn": self._lsn, "offset": offset}
 
     def _receive(self, until: float) -> Batch | None:
@@ -143,11 +146,14 @@ class EmbeddedSource:
         )
 
 
-def _ends_whole(record: Record) -> bool:
-    """Whether Debezium can go on behind this record without leaving out rows of open transactions."""
-    if isinstance(record, RowChange):
-        return record.snapshot in (SnapshotMark.ROW, SnapshotMark.LAST)
-    return isinstance(record, TransactionEnd)
+def _inside_transaction(last: Record) -> bool:
+    """Whether a transaction is under way after this record. The server sends one whole transaction after the other.
+
+    A record that cannot be read says nothing, so it is taken for a part of one.
+    """
+    if isinstance(last, RowChange):
+        return last.snapshot not in (SnapshotMark.ROW, SnapshotMark.LAST)
+    return not isinstance(last, TransactionEnd)
 
 
 def open_embedded(setup: SourceSetup) -> EmbeddedSource:

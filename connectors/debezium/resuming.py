@@ -10,13 +10,13 @@ from connectors.debezium.preflight import Server, Slot
 from connectors.debezium.settings import Options, default_name
 from connectors.debezium.wire import Offset
 from engine.ports.errors import SourceRefused
-from engine.ports.source import SourceSetup
+from engine.ports.source import Resume, SourceSetup
 
 _CLAIM: Final = "slot"
 
 
 def where_to_go_on(setup: SourceSetup, options: Options, server: Server) -> Offset | None:
-    """Debezium's offset, or None when a new snapshot is due. SourceRefused when changes are gone."""
+    """The offset that was kept, or None when a new snapshot is due. SourceRefused when changes are gone."""
     resume, slot = setup.resume, server.slot
     if slot is not None and (slot.plugin != "pgoutput" or slot.database != options.database):
         raise SourceRefused(
@@ -36,7 +36,7 @@ def where_to_go_on(setup: SourceSetup, options: Options, server: Server) -> Offs
     offset: Offset | None = resume.get("offset")
     if offset is None or _in_snapshot(offset):
         return None
-    _check_gap(options, server.end, slot, max(furthest(offset), int(resume.get("lsn") or 0)))
+    _check_gap(options, server.end, slot, read_up_to(resume))
     return offset
 
 
@@ -65,21 +65,17 @@ def _check_gap(options: Options, end: int, slot: Slot | None, read: int) -> None
 
 
 def at_restart(offset: Offset | None, slot: Slot | None) -> Offset | None:
-    """The offset moved to where the oldest transaction begins that the server may still send.
+    """The offset to hand to Debezium: where the oldest transaction begins that the server may still send.
 
     The server sends no transaction again that was confirmed. Debezium, told a later position, leaves out the rows
     before it, also those of transactions that were open there and have not been read; told an earlier one, it takes
-    the log between for lost and refuses to start. No transaction is under way there: told of one, it would announce
-    the end of one that ended long ago.
+    the log between for lost and refuses to start. Told that it has read a message there, it passes on all that the
+    server sends; told of anything else, of a transaction under way above all, it looks for that and leaves out or
+    makes up what lies between.
     """
     if offset is None or slot is None:
         return offset
-    places = ("lsn", "lsn_proc", "lsn_commit")
-    return {
-        name: slot.restart if name in places and value else value
-        for name, value in offset.items()
-        if not name.startswith("transaction_")
-    }
+    return {"lsn": slot.restart, "lsn_proc": slot.restart, "lsn_commit": slot.restart, "messageType": "MESSAGE"}
 
 
 def claim(setup: SourceSetup, server: Server) -> None:
@@ -103,6 +99,15 @@ def _check_claim(setup: SourceSetup, options: Options, server: Server) -> None:
 def _in_snapshot(offset: Offset) -> bool:
     """Whether the snapshot was not complete yet; Debezium would start it over, too."""
     return bool(offset.get("snapshot")) and not offset.get("last_snapshot_record")
+
+
+def read_up_to(resume: Resume | None) -> int:
+    """The log position up to which the engine has committed what it read; 0 for none.
+
+    Kept apart from Debezium's own start, which lies before it.
+    """
+    held = resume or {}
+    return max(furthest(held.get("offset")), int(held.get("lsn") or 0))
 
 
 def furthest(offset: Offset | None) -> int:

@@ -1,7 +1,8 @@
 """What the engine's process and Debezium's process say to each other, over a pair of sockets.
 
-The engine sends one `Start`, then one byte for each batch whose effects are committed. Debezium's process sends
-batches, each only after the byte for the one before. A frame is its length (8 bytes, big-endian) and MessagePack.
+The engine sends one `Start`, then one byte for each batch whose effects are committed: `COMMITTED` lets the ERP's
+server forget it, `HELD` does not yet, since what follows belongs to it. Debezium's process sends batches, each only
+after the byte for the one before. A frame is its length (8 bytes, big-endian) and MessagePack.
 """
 
 import socket
@@ -10,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 COMMITTED: Final = b"\x01"
+HELD: Final = b"\x02"
 _LENGTH: Final = 8
 
 Offset = dict[str, Any]

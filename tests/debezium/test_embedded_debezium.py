@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from decimal import Decimal
 from importlib.util import find_spec
@@ -134,7 +134,7 @@ def rows(records: list[Record]) -> list[RowChange]:
     return [record for record in records if isinstance(record, RowChange)]
 
 
-def ended(records: list[Record]) -> bool:
+def ended(records: Sequence[Record]) -> bool:
     return any(isinstance(record, TransactionEnd) for record in records)
 
 
@@ -197,6 +197,29 @@ def test_what_was_not_acknowledged_comes_again_and_the_rest_does_not(erp: Erp) -
         records, _ = take(source, has_row(31))
     assert not has_row(30)(records)
     assert not any(row.snapshot is not SnapshotMark.NONE for row in rows(records))
+
+
+def test_the_end_of_a_transaction_comes_though_its_commit_was_heard_of_before(erp: Erp) -> None:
+    """Debezium says by a heartbeat that a transaction has committed before it sends the transaction's end."""
+    piecemeal: dict[str, Any] = {"properties": {"heartbeat.interval.ms": 1, "max.batch.size": 1}}
+    with closing(erp.open(**piecemeal)) as source:
+        _, resume = take(source, snapshot_over)
+        erp.run("INSERT INTO invoice VALUES (33, 1, '')")
+        held: list[Record] = []
+        while True:
+            batch = source.poll(10.0)
+            assert batch is not None
+            if ended(batch.records):
+                break
+            held += batch.records
+            resume = batch.resume
+            source.acknowledge()
+        assert has_row(33)(held)
+        time.sleep(0.5)
+    with closing(erp.open(resume, **piecemeal)) as source:
+        records, _ = take(source, ended)
+    assert next(r.tx for r in records if isinstance(r, TransactionEnd)) == rows(held)[0].tx
+    assert has_row(33)(records)
 
 
 def test_a_snapshot_that_was_cut_short_is_taken_again(erp: Erp) -> None:

@@ -33,9 +33,14 @@ def decide(asked: SourceSetup, server: Server = SERVER) -> object:
 @pytest.mark.parametrize("restart", [400, 470, 499, 800])
 def test_debezium_begins_where_the_slot_does_whatever_the_offset_says(restart: int) -> None:
     slot = msgspec.structs.replace(SLOT, restart=restart)
-    moved = at_restart(OFFSET | {"transaction_id": "7", "transaction_data_collection_order_public.invoice": 3}, slot)
-    assert moved == {"lsn": restart, "lsn_proc": restart, "lsn_commit": restart, "txId": 7}
-    assert at_restart({"lsn": 500, "lsn_commit": None}, slot) == {"lsn": restart, "lsn_commit": None}
+    begun = {"lsn": restart, "lsn_proc": restart, "lsn_commit": restart, "messageType": "MESSAGE"}
+    under_way = {
+        "transaction_id": "7",
+        "transaction_data_collection_order_public.invoice": 3,
+        "messageType": "INSERT",
+    }
+    for offset in (OFFSET, OFFSET | under_way, {"lsn": 500, "lsn_commit": None}, {"lsn": 5, "snapshot": "INITIAL"}):
+        assert at_restart(offset, slot) == begun
     assert at_restart(None, slot) is None
     assert at_restart(OFFSET, None) == OFFSET
 
