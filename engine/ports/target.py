@@ -54,8 +54,11 @@ class Target(Protocol):
         holds is `stale` and nothing was written.
         """
 
-    def find(self, key: str) -> Found | None:
-        """Look the key up in the ERP. Raises `Unavailable` when it cannot be looked up now."""
+    def find(self, key: str, write: Write) -> Found | None:
+        """Look the key up in the ERP; a write that has no place for a key is known by its value.
+
+        Raises `Unavailable` when it cannot be looked up now.
+        """
 
     def resume(self, key: str, write: Write, found: Found) -> Outcome:
         """Bring a write of several steps that was found incomplete to its end; the steps done are not done again."""
