@@ -49,16 +49,19 @@ def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> V
     told = [doc for doc in docs if isinstance(doc, Invoice)]
     texts = (a.text for doc in (*told, *(r.doc for r in known.values())) for a in doc.applications)
     keys = {text for text in texts if text is not None and is_command_key(text)}
-    keys |= {match.command for record in known.values() for match in record.matches}
+    keys |= {doc.reference for doc in told if doc.reference is not None and is_command_key(doc.reference)}
+    keys |= {key for record in known.values() for key in record.under_way}
+    customers = {key for kind, key in roots if kind is DocumentKind.CUSTOMER}
+    keys |= {key for record in records.load_customers(cursor, system, customers).values() for key in record.changes}
     view = load_view(
         cursor,
         system,
         invoices=invoices,
-        customers={key for kind, key in roots if kind is DocumentKind.CUSTOMER},
+        customers=customers,
         commands=keys,
         intent_state="waiting",
     )
-    named = {a.invoice for record in view.intents.values() for a in record.intent.allocations}
+    named = {a.invoice for record in view.intents.values() for a in record.intent.parts}
     view.numbers |= {doc.number: doc.key for doc in told if doc.number in named and doc.number}
     return view
 

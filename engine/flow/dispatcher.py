@@ -18,7 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fix
 
 from engine.flow.entering import load_view, take_event
 from engine.flow.gate import Gate, Limits
-from engine.model.commands import Found, Outcome, OutcomeKind
+from engine.model.commands import Found, Outcome, OutcomeKind, SetCreditLimit
 from engine.model.events import Event, KeyLookedUp, OutcomeReceived, Timer, TimerFired
 from engine.model.records import CommandRecord
 from engine.ports.errors import Unavailable
@@ -222,7 +222,7 @@ class Dispatcher:
         command = errand.command
         if errand.look_first:
             try:
-                found = self._target.find(command.key)
+                found = self._target.find(command.key, command.write)
             except Unavailable as error:
                 return Outcome(OutcomeKind.THROTTLED, f"not sent again, for its key cannot be looked up: {error}")
             if found is not None:
@@ -238,7 +238,7 @@ class Dispatcher:
         """Bring a write of several steps to its end."""
         command = errand.command
         try:
-            found = self._target.find(command.key)
+            found = self._target.find(command.key, command.write)
         except Unavailable as error:
             return Outcome(OutcomeKind.THROTTLED, str(error))
         if found is None:
@@ -256,7 +256,7 @@ class Dispatcher:
         asked_at = self._clock()
         over = command.sent_at is not None and asked_at >= command.sent_at + self._in_doubt
         try:
-            found = self._target.find(command.key)
+            found = self._target.find(command.key, command.write)
         except Unavailable as error:
             log.warning("key cannot be looked up now", system=self._system, command=command.key, error=str(error))
             return KeyLookedUp(command.key, command.fence, None, proves_absence=False, at=self._clock())
@@ -313,7 +313,8 @@ def _guard(command: CommandRecord, view: View) -> Guard:
     for allocation in command.write.allocations:
         record = view.invoices.get(allocation.invoice)
         guard |= record.guard if record else {}
-    return guard
+    customer = view.customers.get(command.customer) if isinstance(command.write, SetCreditLimit) else None
+    return guard | (customer.guard if customer else {})
 
 
 def _detail(event: KeyLookedUp | OutcomeReceived) -> str:

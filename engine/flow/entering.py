@@ -10,6 +10,7 @@ from psycopg import Cursor
 
 from engine.model.canonical import to_plain
 from engine.model.events import Event, IntentSubmitted, KeyLookedUp, OutcomeReceived
+from engine.model.intents import SetCreditLimit, Withdraw
 from engine.rules.decide import decide
 from engine.rules.desk import Decision, View
 from engine.rules.policy import Policy
@@ -36,15 +37,23 @@ def load_view(
     known = records.load_commands(cursor, system, keys=commands)
     ids = {*intents, *(command.intent for command in known.values())}
     wanted = records.load_intents(cursor, system, ids, state=intent_state)
+    withdrawn = {r.intent.intent for r in wanted.values() if isinstance(r.intent, Withdraw)} - set(wanted)
+    if withdrawn:
+        wanted |= records.load_intents(cursor, system, withdrawn)
     known |= records.load_commands(cursor, system, intents=wanted)
-    names = {a.invoice for record in wanted.values() for a in record.intent.allocations} | set(named)
+    names = {part.invoice for record in wanted.values() for part in record.intent.parts} | set(named)
     numbers = records.invoice_numbers(cursor, system, names)
     # A command may promise money to invoices that were not asked for.
     promised = {a.invoice for command in known.values() for a in command.write.allocations}
     keys = {*invoices, *promised, *names, *numbers.values()}
+    found = records.load_invoices(cursor, system, keys, lock=True)
+    memos = {dispute.memo for record in found.values() for dispute in record.disputes if dispute.memo} - set(known)
+    if memos:
+        known |= records.load_commands(cursor, system, keys=memos)
+    whose = {*customers, *(r.intent.customer for r in wanted.values() if isinstance(r.intent, SetCreditLimit))}
     return View(
-        invoices=records.load_invoices(cursor, system, keys, lock=True),
-        customers=records.load_customers(cursor, system, customers),
+        invoices=found,
+        customers=records.load_customers(cursor, system, whose),
         intents=wanted,
         commands=known,
         conflicts=records.load_conflicts(cursor, system, wanted),

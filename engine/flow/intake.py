@@ -12,7 +12,7 @@ import msgspec
 
 from engine.flow.entering import load_view, take_event
 from engine.model.events import IntentSubmitted
-from engine.model.intents import Intent
+from engine.model.intents import Intent, SetCreditLimit, Withdraw
 from engine.rules.policy import Policy
 from engine.store.unit import Connection, unit_of_work
 
@@ -47,8 +47,13 @@ def submit(
         part = intents[start : start + MOST]
         now = clock()
         with unit_of_work(connection, system, now, versions) as work:
-            named = {a.invoice for intent in part for a in intent.allocations}
-            view = load_view(work.cursor, system, intents=[intent.id for intent in part], named=named)
+            view = load_view(
+                work.cursor,
+                system,
+                intents=[*(one.id for one in part), *(one.intent for one in part if isinstance(one, Withdraw))],
+                named={one.invoice for intent in part for one in intent.parts},
+                customers={one.customer for one in part if isinstance(one, SetCreditLimit)},
+            )
             for place, intent in enumerate(part):
                 known = view.intents.get(intent.id)
                 if known is None:

@@ -165,10 +165,10 @@ class ReverseApplication(_Write, frozen=True, kw_only=True, tag="reverse_applica
 
 
 class SetCreditLimit(_Write, frozen=True, kw_only=True, tag="set_credit_limit"):
-    """Set what a customer may owe a company; None means any amount. `version` is the customer's when decided."""
+    """Set what a customer may owe a company; None means any amount. `replaces` is the limit that stood before."""
 
     limit: Decimal | None
-    version: str
+    replaces: Decimal | None
 
     @property
     def promise(self) -> dict[str, Decimal]:

@@ -6,42 +6,185 @@ from typing import Annotated, Any
 
 import msgspec
 
+from engine.model.commands import Memo
+
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="an identifier, at most 200 characters")]
+Text = Annotated[str, msgspec.Meta(max_length=200)]
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", description="ISO 4217 code")]
 Amount = Annotated[
     Decimal, msgspec.Meta(description="a decimal as text, greater than zero, in the intent's currency")
 ]
+
+Limit = Annotated[Decimal, msgspec.Meta(description="a decimal as text, zero or more")]
 
 
 class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of a payment goes to which invoice.
 
     `invoice` is the document's key (or its number, where only one invoice has it); `basis` its content version as
-    the author saw it.
+    the author saw it. `write_off` is what the customer deducted and is given up: it comes off the invoice besides
+    `amount`.
     """
 
     invoice: Key
     amount: Amount
     basis: Key
+    write_off: Amount | None = None
+
+    @property
+    def taken_off(self) -> Decimal:
+        """What comes off the invoice's balance."""
+        return self.amount + (self.write_off or 0)
 
 
-class ApplyPayment(msgspec.Struct, frozen=True, tag="apply_payment", tag_field="kind", forbid_unknown_fields=True):
-    """A receipt settles invoices: post it and apply it as allocated.
-
-    `id` is the AR side's own and permanent: the same id is the same intent, however often it is submitted.
-    `amount` is the receipt and must equal the sum of its allocations; `date` is its value date.
+class _Intent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+    """What every intent says. `id` is the AR side's own and permanent: the same id is the same intent, however often
+    it is submitted.
     """
 
     id: Key
     system: Key
     customer: Key
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", description="ISO 4217 code")]
+
+    # What it asks for, in the same words for every kind. An intent that has a field of the same name says it itself.
+
+    @property
+    def parts(self) -> tuple[Allocation, ...]:
+        """The invoices that it is about."""
+        return ()
+
+    @property
+    def money(self) -> tuple[Decimal, str] | None:
+        """(amount, currency) that it is about, if any."""
+        return None
+
+    def amounts(self) -> list[Decimal]:
+        """Every amount that must be greater than zero."""
+        return []
+
+
+class ApplyPayment(_Intent, frozen=True, kw_only=True, tag="apply_payment"):
+    """A receipt settles invoices: post it and apply it as allocated.
+
+    `amount` is the receipt; it must equal the sum of its allocations and of what stays `on_account`, as the
+    customer's open credit. `date` is its value date.
+    """
+
+    currency: Currency
     amount: Amount
     date: dt.date
     allocations: Annotated[tuple[Allocation, ...], msgspec.Meta(min_length=1, max_length=500)]
-    reference: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    on_account: Amount | None = None
+    reference: Text | None = None
+
+    @property
+    def parts(self) -> tuple[Allocation, ...]:
+        return self.allocations
+
+    @property
+    def money(self) -> tuple[Decimal, str] | None:
+        return self.amount, self.currency
+
+    def amounts(self) -> list[Decimal]:
+        further = [self.on_account, *(a.write_off for a in self.allocations)]
+        return [self.amount, *(a.amount for a in self.allocations), *(one for one in further if one is not None)]
 
 
-Intent = ApplyPayment
+class _OfInvoice(_Intent, frozen=True, kw_only=True):
+    """An intent about one amount of one invoice; `basis` is the invoice's content version as the author saw it."""
+
+    invoice: Key
+    basis: Key
+    currency: Currency
+    amount: Amount
+
+    @property
+    def parts(self) -> tuple[Allocation, ...]:
+        return (Allocation(self.invoice, self.amount, self.basis),)
+
+    @property
+    def money(self) -> tuple[Decimal, str] | None:
+        return self.amount, self.currency
+
+    def amounts(self) -> list[Decimal]:
+        return [self.amount]
+
+
+class RaiseDispute(_OfInvoice, frozen=True, kw_only=True, tag="raise_dispute"):
+    """The customer contests `amount` of an invoice. The intent's id is the dispute's.
+
+    `hold`: the ERP shall hold the invoice's open items back from payment and dunning until the dispute ends.
+    """
+
+    reason_code: Text
+    hold: bool = False
+
+
+class RejectDispute(_OfInvoice, frozen=True, kw_only=True, tag="reject_dispute"):
+    """A dispute was judged wrong, or its approval is taken back: the customer owes what the invoice says."""
+
+    dispute: Key
+    reason_code: Text | None = None
+
+
+class IssueMemo(_OfInvoice, frozen=True, kw_only=True, tag="issue_memo"):
+    """Credit or debit the customer about an invoice, by a document of its own. `amount` is its total with tax.
+
+    `dispute`: the dispute that this approves; it is over when the ERP shows the memo. `date` is the memo's.
+    """
+
+    memo: Memo
+    date: dt.date
+    dispute: Key | None = None
+    reason_code: Text | None = None
+
+
+class ApplyReceipt(_OfInvoice, frozen=True, kw_only=True, tag="apply_receipt"):
+    """Apply a receipt that the ERP holds on account. `receipt` is the number or key that the receipt carries in the
+    ERP, or its open item; `amount` is the whole of that item.
+    """
+
+    receipt: Key
+
+
+class ReverseApplication(_OfInvoice, frozen=True, kw_only=True, tag="reverse_application"):
+    """Take money off an invoice that was applied to it; it stays with the customer, on account.
+
+    `item` and `amount` are those of one of the invoice's applications.
+    """
+
+    item: Key
+    reason_code: Text | None = None
+
+
+class SetCreditLimit(_Intent, frozen=True, kw_only=True, tag="set_credit_limit"):
+    """What a customer may owe a company, in the company's currency; null for any amount.
+
+    `replaces` is the limit that the author saw: what the customer owes changes with each invoice, and may.
+    """
+
+    company: Key
+    currency: Currency
+    limit: Limit | None
+    replaces: Limit | None
+
+
+class Withdraw(_Intent, frozen=True, kw_only=True, tag="withdraw"):
+    """Take another intent back. It succeeds only while nothing of that one has been sent to the ERP."""
+
+    intent: Key
+
+
+Intent = (
+    ApplyPayment
+    | RaiseDispute
+    | RejectDispute
+    | IssueMemo
+    | ApplyReceipt
+    | ReverseApplication
+    | SetCreditLimit
+    | Withdraw
+)
 
 
 class IntentError(ValueError):
@@ -55,19 +198,29 @@ def parse_intent(raw: bytes | str) -> Intent:
         IntentError: not JSON, a field missing, unknown or out of bounds, or amounts that do not add up.
     """
     try:
-        intent = msgspec.json.decode(raw, type=Intent)
+        intent: Intent = msgspec.json.decode(raw, type=Intent)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntentError(f"{error}; `arsync intents schema` prints what an intent must look like") from None
-    amounts = [intent.amount, *(a.amount for a in intent.allocations)]
-    if not all(amount.is_finite() and amount > 0 for amount in amounts):
+    if not all(amount.is_finite() and amount > 0 for amount in intent.amounts()):
         raise IntentError(f"intent {intent.id}: every amount must be a number greater than zero")
-    allocated = sum((a.amount for a in intent.allocations), Decimal(0))
-    if allocated != intent.amount:
-        raise IntentError(f"intent {intent.id}: its amount is {intent.amount}, its allocations add up to {allocated}")
+    if isinstance(intent, ApplyPayment):
+        _check_sum(intent)
+    if isinstance(intent, SetCreditLimit):
+        limits = [limit for limit in (intent.limit, intent.replaces) if limit is not None]
+        if not all(limit.is_finite() and limit >= 0 for limit in limits):
+            raise IntentError(f"intent {intent.id}: a credit limit must be a number, zero or more")
+    return intent
+
+
+def _check_sum(intent: ApplyPayment) -> None:
+    parts = [a.amount for a in intent.allocations]
+    whole = sum(parts, intent.on_account or Decimal(0))
+    if whole != intent.amount:
+        what = "its allocations and what stays on account" if intent.on_account else "its allocations"
+        raise IntentError(f"intent {intent.id}: its amount is {intent.amount}, {what} add up to {whole}")
     invoices = [a.invoice for a in intent.allocations]
     if len(set(invoices)) != len(invoices):
         raise IntentError(f"intent {intent.id}: it names the same invoice twice; add the two amounts together")
-    return intent
 
 
 def intent_schema() -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from engine.model.commands import Outcome, Write
+from engine.model.commands import IssueMemo, Outcome, PostPayment, Write
 from engine.model.documents import Customer, Invoice
 from engine.model.intents import Intent
+from statemachines import CommandState, DisputeState
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -22,11 +23,32 @@ class Match(msgspec.Struct, frozen=True):
     amount: Decimal
 
 
+class Dispute(msgspec.Struct, frozen=True):
+    """A customer's claim against an invoice. `id` is that of the intent that raised it; `amount` is contested.
+
+    `holds`: the ERP was asked to hold the invoice's open items back while it lasts. `memo` is the key of the command
+    that credits it.
+    """
+
+    id: str
+    state: str
+    amount: Decimal
+    reason: str
+    holds: bool = False
+    memo: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still has to be settled."""
+        return self.state in (DisputeState.RAISED, DisputeState.APPROVED)
+
+
 class InvoiceRecord(msgspec.Struct, frozen=True):
     """An invoice with its life. `state` is the machine's state; `erp_updates` counts what the ERP told about it.
 
     `version` is its content version. `ancestors` are earlier versions from which this one differs only by what our
-    own commands did: a basis that names one of them is not stale.
+    own commands did: a basis that names one of them is not stale. `changes` are the keys of commands under way that
+    will change it otherwise than by a match.
     """
 
     doc: Invoice
@@ -36,7 +58,8 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
     clearing: str | None = None
     ancestors: tuple[str, ...] = ()
     matches: tuple[Match, ...] = ()
-    disputes: tuple[str, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
+    changes: tuple[str, ...] = ()
     moves: int = 0
     deleted: bool = False
 
@@ -44,17 +67,28 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
     def key(self) -> str:
         return self.doc.key
 
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """The keys of all commands that have a hand on it."""
+        return (*(match.command for match in self.matches), *self.changes)
+
+    @property
+    def disputed(self) -> bool:
+        """Whether a dispute about it still has to be settled."""
+        return any(dispute.alive for dispute in self.disputes)
+
     def claimed(self, *, besides: str | None = None) -> Decimal:
         """Money in flight to this invoice, own direction, without that of one command."""
         return sum((m.amount for m in self.matches if m.command != besides), Decimal(0))
 
 
 class CustomerRecord(msgspec.Struct, frozen=True):
-    """A customer as the ERP last told it."""
+    """A customer as the ERP last told it. `changes` are the keys of commands under way that will change it."""
 
     doc: Customer
     version: str
     guard: dict[str, str]
+    changes: tuple[str, ...] = ()
     deleted: bool = False
 
     @property
@@ -105,14 +139,37 @@ class CommandRecord(msgspec.Struct, frozen=True):
     sent_guard: str | None = None
     waits: int = 0
 
-    def promised(self, invoice: str) -> Decimal | None:
-        """What was promised for an invoice, own direction."""
-        return next((a.amount for a in self.write.allocations if a.invoice == invoice), None)
+    def promised(self, document: str) -> Decimal | None:
+        """What a document was promised to show, own direction. Of a memo, whichever document carries its key."""
+        if isinstance(self.write, IssueMemo):
+            return self.write.amount
+        return self.write.promise.get(document)
 
     @property
     def echo_complete(self) -> bool:
         """Everything promised was seen in the change stream, and nothing else."""
-        return self.echoed == {a.invoice: a.amount for a in self.write.allocations}
+        if isinstance(self.write, IssueMemo):
+            return list(self.echoed.values()) == [self.write.amount]
+        promise = self.write.promise
+        shown = all(self.echoed.get(key, Decimal(0)) >= amount for key, amount in promise.items())
+        return shown and not self.excess
+
+    @property
+    def excess(self) -> Decimal:
+        """How much more the change stream shows than was promised.
+
+        What a receipt left on account may be applied later, to any invoice; and once it is confirmed, people may move
+        its money about.
+        """
+        write, shown = self.write, sum(self.echoed.values(), Decimal(0))
+        if isinstance(write, IssueMemo):
+            return max(shown - write.amount, Decimal(0))
+        promise = write.promise
+        spare = write.on_account if isinstance(write, PostPayment) else Decimal(0)
+        if self.state == CommandState.CONFIRMED:
+            return max(shown - sum(promise.values(), spare), Decimal(0))
+        over = (amount - promise.get(key, Decimal(0)) for key, amount in self.echoed.items())
+        return max(sum((one for one in over if one > 0), Decimal(0)) - spare, Decimal(0))
 
 
 class ConflictKind(StrEnum):

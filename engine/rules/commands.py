@@ -9,9 +9,10 @@ import msgspec
 from engine.model.commands import Outcome, OutcomeKind
 from engine.model.events import KeyLookedUp, OutcomeReceived, Timer, TimerFired
 from engine.model.records import CommandRecord, ConflictKind
+from engine.rules.claims import end_claims
 from engine.rules.conflicts import Problem, raise_conflict
 from engine.rules.desk import Desk
-from engine.rules.intents import end_matches, give_up_waiting, guard_digest, recheck_command, stop_intent
+from engine.rules.intents import give_up_waiting, guard_digest, recheck_command, stop_intent
 from engine.rules.policy import Choice
 from statemachines import CommandState
 
@@ -37,7 +38,7 @@ def take_timer(desk: Desk, fired: TimerFired) -> None:
         desk.move_command(command.key, "expire")
         shown = sum(command.echoed.values(), Decimal(0))
         sentence = (
-            f"The ERP accepted {command.write.amount} {command.write.currency} under key {command.key}, "
+            f"The ERP accepted {command.write.title} under key {command.key}, "
             f"but its database has {f'shown only {shown} of it' if shown else 'not shown the effect'} in time."
         )
         kind = ConflictKind.PARTLY_DONE if shown else ConflictKind.ECHO_MISSING
@@ -82,7 +83,7 @@ def _take_answer(desk: Desk, command: CommandRecord, event: OutcomeReceived) -> 
         _take_denial(desk, command, outcome, at, told)
     elif outcome.kind is OutcomeKind.REJECTED:
         desk.move_command(key, "reject", **told)
-        sentence = f"The ERP refused {command.write.amount} {command.write.currency}: {outcome.detail}"
+        sentence = f"The ERP refused {command.write.title}: {outcome.detail}"
         _stop(desk, command, _kind_of_refusal(outcome), "outcome.rejected", sentence, at)
     elif outcome.kind is OutcomeKind.STALE:
         _take_stale(desk, command, at, told)
@@ -118,7 +119,7 @@ def _take_stale(desk: Desk, command: CommandRecord, at: dt.datetime, told: dict[
     stales, waits = (command.stales, command.waits + 1) if lags else (command.stales + 1, 0)
     pause = min(policy.retry_after * 2 ** min(max(waits - 1, 0), 16), max(policy.retry_after, _LONGEST_WAIT))
     desk.move_command(command.key, "find_stale", stales=stales, waits=waits, due_at=at + pause, **told)
-    asked = f"{command.write.amount} {command.write.currency} under key {command.key}"
+    asked = f"{command.write.title} under key {command.key}"
     if waits > policy.most_stales:
         rule = "outcome.stale_unexplained"
         sentence = (
@@ -145,7 +146,9 @@ def _take_next_step(desk: Desk, command: CommandRecord, event: OutcomeReceived) 
         desk.move_command(command.key, "next_step_done", due_at=event.at + desk.policy.settle_time, outcome=outcome)
     elif outcome.kind is OutcomeKind.REJECTED:
         desk.move_command(command.key, "next_step_refused", outcome=outcome)
-        sentence = f"The ERP booked the receipt under key {command.key} but refused the next step: {outcome.detail}"
+        sentence = (
+            f"The ERP began {command.write.title} under key {command.key} but refused the next step: {outcome.detail}"
+        )
         _stop(desk, command, ConflictKind.PARTLY_DONE, "outcome.partly_done", sentence, event.at, keep_matches=True)
     else:
         retry = msgspec.structs.replace(command, due_at=event.at + desk.policy.retry_after, outcome=outcome)
@@ -184,9 +187,9 @@ def _stop(
 
     `keep_matches` when its money may still arrive: then it stays claimed for as long as the intent is held.
     """
-    first = command.write.allocations[0].invoice
-    problem = Problem(kind, rule, sentence, desk.invoice(first), (), command.write.amount)
+    first = next((desk.invoice(a.invoice) for a in command.write.allocations), None)
+    problem = Problem(kind, rule, sentence, first, (), command.write.amount)
     choice = raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command)
     if not keep_matches or choice is Choice.ACCEPT_ERP:
-        end_matches(desk, command, "failed")
+        end_claims(desk, command, "failed")
     stop_intent(desk, command.intent, choice, str(kind))

@@ -63,7 +63,7 @@ def raise_conflict(
     if desk.conflict(identity) is not None:
         return choice
     allocation = (
-        next((a for a in intent.intent.allocations if record and _names(a.invoice, record)), None) if intent else None
+        next((a for a in intent.intent.parts if record and _names(a.invoice, record)), None) if intent else None
     )
     desk.put_conflict(
         ConflictRecord(
@@ -78,8 +78,8 @@ def raise_conflict(
             command=command.key if command else None,
             document=f"invoice/{record.key}" if record else None,
             customer=record.doc.customer if record else (intent.intent.customer if intent else None),
-            amount=problem.amount if problem.amount is not None else (allocation.amount if allocation else None),
-            currency=record.doc.currency if record else (intent.intent.currency if intent else None),
+            amount=problem.amount if problem.amount is not None else (allocation.taken_off if allocation else None),
+            currency=record.doc.currency if record else _currency(intent),
             base={"basis": allocation.basis} if allocation else {},
             ar=_ar_side(intent, allocation),
             erp=erp_side(record.doc, record.version) if record else {},
@@ -110,10 +110,18 @@ def _ar_side(intent: IntentRecord | None, allocation: Any) -> dict[str, Any]:
     if intent is None:
         return {}
     asked = intent.intent
+    amount = allocation.taken_off if allocation else (asked.money or (None,))[0]
+    further = ("date", "reference", "reason_code", "dispute", "memo", "receipt", "item", "limit", "replaces")
+    said = {name: getattr(asked, name) for name in further if getattr(asked, name, None) is not None}
     return plain({
-        "intent": asked.id, "customer": asked.customer, "amount": allocation.amount if allocation else asked.amount,
-        "currency": asked.currency, "date": asked.date, "reference": asked.reference,
+        "intent": asked.id, "customer": asked.customer, "amount": amount, "currency": _currency(intent), **said,
     })  # fmt: skip
+
+
+def _currency(intent: IntentRecord | None) -> str | None:
+    if intent is None:
+        return None
+    return intent.intent.money[1] if intent.intent.money else getattr(intent.intent, "currency", None)
 
 
 def _names(name: str, record: InvoiceRecord) -> bool:

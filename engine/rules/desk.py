@@ -72,6 +72,12 @@ class Desk:
     def _invoice(self, key: str) -> InvoiceRecord | None:
         return self.out.invoices.get(key) or self.view.invoices.get(key)
 
+    def customer(self, key: str) -> CustomerRecord | None:
+        found = self.out.customers.get(key) or self.view.customers.get(key)
+        if found is not None:
+            self.out.seen.setdefault(f"customer/{key}", found.version)
+        return found
+
     def intent(self, key: str) -> IntentRecord | None:
         return self.out.intents.get(key) or self.view.intents.get(key)
 
@@ -88,6 +94,9 @@ class Desk:
 
     def put_invoice(self, record: InvoiceRecord) -> None:
         self.out.invoices[record.key] = record
+
+    def put_customer(self, record: CustomerRecord) -> None:
+        self.out.customers[record.key] = record
 
     def put_intent(self, record: IntentRecord) -> None:
         self.out.intents[record.id] = record
@@ -146,6 +155,20 @@ class Desk:
         if to is None:
             return False
         self.put_conflict(msgspec.structs.replace(record, state=to, **changes))
+        return True
+
+    def move_dispute(self, invoice: str, name: str, trigger: str, reason: str | None = None, **changes: Any) -> bool:
+        """Take a step of a dispute about an invoice."""
+        record = self._invoice(invoice)
+        known = next((one for one in record.disputes if one.id == name), None) if record else None
+        if record is None or known is None:
+            return False
+        to = self._step("dispute", name, known.state, trigger, reason)
+        if to is None:
+            return False
+        moved = msgspec.structs.replace(known, state=to, **changes)
+        disputes = tuple(moved if one.id == name else one for one in record.disputes)
+        self.put_invoice(msgspec.structs.replace(record, disputes=disputes))
         return True
 
     def _step(self, machine: str, subject: str, state: str, trigger: str, reason: str | None) -> str | None:

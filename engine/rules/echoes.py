@@ -10,14 +10,27 @@ from decimal import Decimal
 
 import msgspec
 
-from engine.model.documents import Invoice
+from engine.model.commands import (
+    ApplyReceipt,
+    IssueMemo,
+    Memo,
+    PostPayment,
+    ReverseApplication,
+    SetBlock,
+    SetCreditLimit,
+    Write,
+)
+from engine.model.documents import Customer, Invoice, InvoiceType, Phase
 from engine.model.events import Echoed
-from engine.model.records import CommandRecord, ConflictKind
+from engine.model.records import CommandRecord, ConflictKind, CustomerRecord, InvoiceRecord
+from engine.rules.claims import end_claims, end_match, lower_match
 from engine.rules.conflicts import Problem, raise_conflict
 from engine.rules.desk import Desk
-from engine.rules.intents import end_match, end_matches, lower_match, stop_intent
+from engine.rules.disputes import end_credited
+from engine.rules.intents import stop_intent
 from statemachines import CommandState, ConflictState, IntentState
 
+_STANDING = (Phase.OPEN, Phase.CLEARED, Phase.FINAL)
 _GIVEN_UP = (CommandState.REJECTED, CommandState.SUPERSEDED, CommandState.WITHDRAWN)
 _MOOT_BY_CONFIRMING = (
     ConflictKind.PARTLY_DONE,
@@ -40,9 +53,14 @@ class Shift(msgspec.Struct, frozen=True):
     as_promised: bool
 
 
-def shifts(desk: Desk, old: Invoice | None, new: Invoice) -> list[Shift]:
+def shifts(desk: Desk, old: InvoiceRecord | None, new: Invoice) -> list[Shift]:
     """For which of our commands a document shows more or less than before."""
-    before, now = _shown(old), _shown(new)
+    before, now = _shown(desk, old.doc if old else None), _shown(desk, new)
+    for key in old.under_way if old else ():
+        command = desk.command(key)
+        if command is not None and command.write.by_value:
+            before[key] = command.echoed.get(new.key, Decimal(0))
+            now[key] = _by_value(command.write, new)
     moved = []
     for key in dict.fromkeys([*before, *now]):
         command = desk.command(key)
@@ -53,16 +71,57 @@ def shifts(desk: Desk, old: Invoice | None, new: Invoice) -> list[Shift]:
     return moved
 
 
-def _shown(doc: Invoice | None) -> dict[str, Decimal]:
+def _shown(desk: Desk, doc: Invoice | None) -> dict[str, Decimal]:
+    """By key, what of a receipt stands applied to the document; and of a memo, the document itself."""
     amounts: dict[str, Decimal] = {}
     for application in doc.applications if doc else ():
-        if application.text is not None:
+        command = desk.command(application.text)
+        if application.text is not None and command is not None and isinstance(command.write, PostPayment):
             amounts[application.text] = amounts.get(application.text, Decimal(0)) + application.amount
+    memo = desk.command(doc.reference) if doc else None
+    if doc is not None and memo is not None and isinstance(memo.write, IssueMemo) and doc.phase in _STANDING:
+        wanted = InvoiceType.CREDIT_MEMO if memo.write.memo is Memo.CREDIT else InvoiceType.INVOICE
+        amounts[memo.key] = doc.total_amount * doc.direction * (1 if doc.type is wanted else -1)
     return amounts
 
 
-def book_shifts(desk: Desk, doc: Invoice, moved: list[Shift], at: dt.datetime) -> None:
+def _by_value(write: Write, doc: Invoice) -> Decimal:
+    """How much of a write without a key an invoice shows."""
+    amount = write.promise.get(doc.key, Decimal(0))
+    match write:
+        case SetBlock():
+            fulfilled = doc.blocked == write.blocked
+        case ApplyReceipt():
+            fulfilled = any(
+                write.receipt in (one.text, one.item) and one.amount == write.amount for one in doc.applications
+            )
+        case ReverseApplication():
+            fulfilled = all(one.item != write.item for one in doc.applications)
+        case _:
+            fulfilled = False
+    return amount if fulfilled else Decimal(0)
+
+
+def customer_shifts(desk: Desk, old: CustomerRecord | None, new: Customer) -> list[str]:
+    """Note which of our commands a customer shows now; returns their keys."""
+    moved = []
+    for key in old.changes if old else ():
+        command = desk.command(key)
+        if command is None or not isinstance(command.write, SetCreditLimit):
+            continue
+        write = command.write
+        limits = {account.company: account.credit_limit for account in new.accounts}
+        shown = Decimal(int(write.company in limits and limits[write.company] == write.limit))
+        if shown != command.echoed.get(new.key, Decimal(0)):
+            desk.put_command(msgspec.structs.replace(command, echoed={new.key: shown} if shown else {}))
+            desk.say(Echoed(key, new.key, str(shown)))
+            moved.append(key)
+    return moved
+
+
+def book_shifts(desk: Desk, old: Invoice | None, doc: Invoice, moved: list[Shift], at: dt.datetime) -> None:
     """Note what a document shows of each command, and what of it is still on its way to it."""
+    reversed_keys = _reversed_by_us(desk, old, doc)
     for shift in moved:
         command = desk.command(shift.command)
         if command is None:
@@ -73,12 +132,25 @@ def book_shifts(desk: Desk, doc: Invoice, moved: list[Shift], at: dt.datetime) -
         desk.put_command(msgspec.structs.replace(command, echoed=echoed))
         desk.say(Echoed(command.key, doc.key, str(shift.by)))
         promised = command.promised(doc.key)
+        if shift.by < 0 and shift.command in reversed_keys:
+            continue
         if shift.by < 0 and command.state == CommandState.CONFIRMED:
             _taken_back(desk, command, doc, -shift.by, at)
+        elif not command.write.claims:
+            continue
         elif promised is not None and shift.shown >= promised:
             end_match(desk, doc.key, command.key, "used up")
         elif promised is not None:
             lower_match(desk, doc.key, command.key, promised - shift.shown)
+
+
+def _reversed_by_us(desk: Desk, old: Invoice | None, doc: Invoice) -> set[str | None]:
+    """The receipts of which a command of ours takes something off this invoice."""
+    record = desk.invoice(doc.key)
+    reversals = [command.write for key in record.changes if (command := desk.command(key))] if record else []
+    items = {write.item for write in reversals if isinstance(write, ReverseApplication)}
+    left = {one.item for one in doc.applications}
+    return {one.text for one in old.applications if one.item in items - left} if old else set()
 
 
 def judge(desk: Desk, key: str, at: dt.datetime) -> None:
@@ -91,7 +163,8 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
         record = desk.invoice(invoice)
         promised = command.promised(invoice)
         elsewhere = record is not None and (record.doc.customer, record.doc.currency) != whose
-        if promised is None or shown > promised or elsewhere:
+        twice = isinstance(command.write, IssueMemo) and len(command.echoed) > 1
+        if elsewhere or (command.excess and (twice or shown > (promised or 0))):
             _contradicted(desk, command, invoice, shown, at)
             return
     if command.state == CommandState.CONFIRMED or not command.echoed:
@@ -99,6 +172,8 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
     _tell_if_late(desk, command, at)
     if command.echo_complete:
         _confirm(desk, command)
+    elif command.write.by_value:
+        return  # it showed what was wanted, and no longer does
     elif command.state in (CommandState.PENDING, CommandState.STALE):
         # A part is there of what was thought not done: it is looked up, not sent or decided again.
         desk.move_command(command.key, "lose_answer", due_at=at)
@@ -108,7 +183,8 @@ def _confirm(desk: Desk, command: CommandRecord) -> None:
     """The promise is fulfilled: the command is done, whatever was thought before."""
     intent = desk.intent(command.intent)
     desk.move_command(command.key, "confirm")
-    end_matches(desk, command, "used up")
+    end_claims(desk, command, "used up")
+    end_credited(desk, command)
     if intent is not None and intent.state in (IntentState.PLANNED, IntentState.HELD):
         done = [desk.command(name) for name in intent.commands]
         if all(c is not None and c.state == CommandState.CONFIRMED for c in done):
@@ -125,7 +201,8 @@ def _tell_if_late(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
         return
     was = f"the command had been {command.state}" if given_up or intent is None else f"it was {intent.state}"
     shown = sum(command.echoed.values(), Decimal(0))
-    sentence = f"{shown} {command.write.currency} under key {command.key} took effect in the ERP after {was}."
+    shown_now = f"{shown} {command.write.currency}" if not command.write.by_value else f"The {command.write.title}"
+    sentence = f"{shown_now} under key {command.key} took effect in the ERP after {was}."
     problem = Problem(ConflictKind.LATE_EFFECT, "echo.late", sentence, amount=shown)
     raise_conflict(desk, problem, at, intent=intent, command=command)
 
@@ -144,14 +221,14 @@ def _contradicted(desk: Desk, command: CommandRecord, invoice: str, shown: Decim
     record, promised = desk.invoice(invoice), command.promised(invoice)
     name = record.doc.number if record and record.doc.number else invoice
     sentence = (
-        f"The ERP shows {shown} {command.write.currency} applied to invoice {name} under key {command.key}; "
+        f"The ERP shows {shown} {command.write.currency} on invoice {name} under key {command.key}; "
         f"{'nothing' if promised is None else promised} was promised for it to customer {command.write.customer}."
     )
     if command.state not in (CommandState.CONFIRMED, CommandState.MISMATCHED):
         desk.move_command(command.key, "mismatch")
     problem = Problem(ConflictKind.ECHO_MISMATCH, "echo.amount", sentence, record, ("applications",), shown)
     choice = raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command)
-    end_matches(desk, command, "failed")
+    end_claims(desk, command, "failed")
     stop_intent(desk, command.intent, choice, str(ConflictKind.ECHO_MISMATCH))
 
 

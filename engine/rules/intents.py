@@ -1,20 +1,21 @@
 """Decides on intents: plan, wait, hold or refuse; and decides again when the ERP's word has changed."""
 
 import datetime as dt
-from decimal import Decimal
 
 import msgspec
 
 from engine.model.canonical import short_digest, to_plain
-from engine.model.commands import command_key
+from engine.model.commands import SetCreditLimit, Write, command_key
 from engine.model.events import Planned
-from engine.model.intents import Intent
-from engine.model.records import CommandRecord, ConflictKind, IntentRecord, Match
+from engine.model.intents import ApplyPayment, Intent, Withdraw
+from engine.model.records import CommandRecord, ConflictKind, IntentRecord
+from engine.rules.claims import end_claims, put_claims
 from engine.rules.conflicts import Problem, first_by_precedence, raise_conflict
 from engine.rules.desk import Desk
-from engine.rules.plan import Plan, plan_payment
+from engine.rules.disputes import begin_dispute_step
+from engine.rules.plan import Plan, plan_intent
 from engine.rules.policy import Choice
-from statemachines import INTENT, CommandState, IntentState, IntentTrigger, InvoiceTrigger
+from statemachines import INTENT, CommandState, IntentState, IntentTrigger
 
 
 def submit(desk: Desk, intent: Intent, at: dt.datetime) -> None:
@@ -22,7 +23,10 @@ def submit(desk: Desk, intent: Intent, at: dt.datetime) -> None:
     if desk.intent(intent.id) is not None:
         return
     desk.put_intent(IntentRecord(intent=intent, state=str(IntentState.RECEIVED), received_at=at))
-    decide_intent(desk, intent.id, at)
+    if isinstance(intent, Withdraw):
+        _withdraw(desk, intent)
+    else:
+        decide_intent(desk, intent.id, at)
 
 
 def decide_intent(desk: Desk, intent_id: str, at: dt.datetime) -> None:
@@ -30,7 +34,7 @@ def decide_intent(desk: Desk, intent_id: str, at: dt.datetime) -> None:
     record = desk.intent(intent_id)
     if record is None:
         return
-    plan = plan_payment(desk, record.intent, command=None)
+    plan = plan_intent(desk, record.intent, command=None)
     if plan.unknown:
         if record.state == IntentState.RECEIVED:
             desk.move_intent(intent_id, "wait", f"waiting for {', '.join(plan.unknown)}")
@@ -40,12 +44,15 @@ def decide_intent(desk: Desk, intent_id: str, at: dt.datetime) -> None:
         if choice is not Choice.REBASE:
             stop_intent(desk, record.id, choice, str(first_by_precedence(list(plan.problems))[0].kind))
             return
-        plan = plan_payment(desk, record.intent, command=None, accept_stale=True)
+        plan = plan_intent(desk, record.intent, command=None, accept_stale=True)
+    key = command_key(desk.system, intent_id, 0)
+    begin_dispute_step(desk, record.intent, plan.invoices, key)
     if plan.write is not None:
-        _put_command(desk, record, plan, at, ordinal=0)
-        desk.move_intent(
-            intent_id, "plan", invoices=plan.invoices, commands=(command_key(desk.system, intent_id, 0),)
-        )
+        _put_command(desk, record, plan.write, at, ordinal=0)
+        desk.move_intent(intent_id, "plan", invoices=plan.invoices, commands=(key,))
+    elif plan.settled:
+        desk.move_intent(intent_id, "plan", "the ERP has nothing to do for it", invoices=plan.invoices)
+        desk.move_intent(intent_id, "finish")
 
 
 def recheck_command(
@@ -60,8 +67,8 @@ def recheck_command(
     intent = desk.intent(command.intent) if command else None
     if command is None or intent is None:
         return False
-    plan = plan_payment(desk, _as_decided(intent.intent, command), command=key)
-    if plan.write is not None:
+    plan = plan_intent(desk, _as_decided(intent.intent, command.write), command=key)
+    if plan.write is not None or plan.settled:
         if command.state == CommandState.STALE:
             if patient and command.sent_guard == guard_digest(desk, command):
                 return False
@@ -74,19 +81,50 @@ def recheck_command(
         desk.move_command(key, "find_stale", "facts changed")
     desk.move_command(key, "supersede", "facts changed")
     if choice is Choice.REBASE:
-        again = plan_payment(desk, intent.intent, command=key, accept_stale=True)
+        again = plan_intent(desk, intent.intent, command=key, accept_stale=True)
         if again.write is not None:
-            _put_command(desk, intent, again, at, ordinal=command.ordinal, before=command)
+            _put_command(desk, intent, again.write, at, ordinal=command.ordinal, before=command)
             return False
-    end_matches(desk, command, "superseded")
+    end_claims(desk, command, "superseded")
     stop_intent(desk, intent.id, choice, str(first_by_precedence(list(problems))[0].kind))
     return False
 
 
 def guard_digest(desk: Desk, command: CommandRecord) -> str:
     """A digest of the tokens that the mirror knows of everything that a command depends on."""
-    records = [desk.invoice(allocation.invoice) for allocation in command.write.allocations]
-    return short_digest([record.guard for record in records if record is not None])
+    invoices = [desk.invoice(allocation.invoice) for allocation in command.write.allocations]
+    guards = [record.guard for record in invoices if record is not None]
+    customer = desk.customer(command.customer) if isinstance(command.write, SetCreditLimit) else None
+    return short_digest([*guards, *([customer.guard] if customer else [])])
+
+
+def _withdraw(desk: Desk, intent: Withdraw) -> None:
+    """Take another intent back, if nothing of it can have reached the ERP."""
+    other = desk.intent(intent.intent)
+    reason = None
+    if other is None:
+        reason = f"there is no intent {intent.intent}"
+    elif other.intent.customer != intent.customer:
+        reason = f"intent {intent.intent} is about customer {other.intent.customer}"
+    elif INTENT.next(other.state, IntentTrigger.WITHDRAW) is None:
+        reason = f"intent {intent.intent} is {other.state}"
+    else:
+        commands = [command for name in other.commands if (command := desk.command(name)) is not None]
+        sent = [c for c in commands if c.sends and c.state not in (CommandState.REJECTED, CommandState.SUPERSEDED)]
+        if sent:
+            reason = f"its command {sent[0].key} may have reached the ERP; it is {sent[0].state}"
+    if reason is not None or other is None:
+        desk.move_intent(intent.id, "refuse", reason)
+        return
+    for command in commands:
+        if command.state == CommandState.PENDING:
+            desk.move_command(command.key, "withdraw", f"withdrawn by {intent.id}")
+        elif command.state == CommandState.STALE:
+            desk.move_command(command.key, "supersede", f"withdrawn by {intent.id}")
+        end_claims(desk, command, "withdrawn")
+    desk.move_intent(other.id, "withdraw", f"withdrawn by {intent.id}")
+    desk.move_intent(intent.id, "plan", invoices=other.invoices)
+    desk.move_intent(intent.id, "finish")
 
 
 def give_up_waiting(desk: Desk, intent_id: str, at: dt.datetime) -> None:
@@ -94,7 +132,7 @@ def give_up_waiting(desk: Desk, intent_id: str, at: dt.datetime) -> None:
     record = desk.intent(intent_id)
     if record is None or record.state != IntentState.WAITING:
         return
-    plan = plan_payment(desk, record.intent, command=None)
+    plan = plan_intent(desk, record.intent, command=None)
     if not plan.unknown:
         decide_intent(desk, intent_id, at)
         return
@@ -118,41 +156,15 @@ def stop_intent(desk: Desk, intent_id: str, choice: Choice, reason: str) -> None
         desk.put_intent(msgspec.structs.replace(record, reason=reasons))
 
 
-def end_matches(desk: Desk, command: CommandRecord, reason: str) -> None:
-    """Take a command's money off the invoices that it was on its way to."""
-    for allocation in command.write.allocations:
-        end_match(desk, allocation.invoice, command.key, reason)
-
-
-def lower_match(desk: Desk, invoice: str, command: str, left: Decimal) -> None:
-    """A part of a command's money has arrived: only the rest is still on its way."""
-    record = desk.invoice(invoice)
-    if record is not None:
-        matches = tuple(Match(command, left) if m.command == command else m for m in record.matches)
-        desk.put_invoice(msgspec.structs.replace(record, matches=matches))
-
-
-def end_match(desk: Desk, invoice: str, command: str, reason: str) -> None:
-    """Take one match off; the last one's end is a step of the invoice."""
-    record = desk.invoice(invoice)
-    if record is None or all(match.command != command for match in record.matches):
-        return
-    left = tuple(match for match in record.matches if match.command != command)
-    desk.put_invoice(msgspec.structs.replace(record, matches=left))
-    if not left:
-        desk.move_invoice(record.key, InvoiceTrigger.MATCH_ENDED, reason)
-
-
 def _put_command(
     desk: Desk,
     intent: IntentRecord,
-    plan: Plan,
+    write: Write,
     at: dt.datetime,
     *,
     ordinal: int,
     before: CommandRecord | None = None,
 ) -> None:
-    assert plan.write is not None  # noqa: S101 - callers checked it; said again for the type checker
     key = command_key(desk.system, intent.id, ordinal)
     command = CommandRecord(
         key=key,
@@ -161,7 +173,7 @@ def _put_command(
         ordinal=ordinal,
         customer=intent.intent.customer,
         state=str(CommandState.PENDING),
-        write=plan.write,
+        write=write,
         created_at=before.created_at if before else at,
         due_at=at,
         sends=before.sends if before else 0,
@@ -170,26 +182,23 @@ def _put_command(
         echoed=before.echoed if before else {},
     )
     desk.put_command(command)
-    desk.say(Planned(key, command.revision, intent.id, to_plain(plan.write)))
-    for allocation in plan.write.allocations:
-        record = desk.invoice(allocation.invoice)
-        # A rebased command keeps its match, and with it its place ahead of what was decided later.
-        if record is not None and all(match.command != key for match in record.matches):
-            desk.put_invoice(
-                msgspec.structs.replace(record, matches=(*record.matches, Match(key, allocation.amount)))
-            )
-            desk.move_invoice(record.key, InvoiceTrigger.MATCH)
+    desk.say(Planned(key, command.revision, intent.id, to_plain(write)))
+    put_claims(desk, command)
 
 
-def _as_decided(intent: Intent, command: CommandRecord) -> Intent:
+def _as_decided(intent: Intent, write: Write) -> Intent:
     """The intent with the versions on which its command was decided in place of the author's."""
-    versions = {a.invoice: a.version for a in command.write.allocations}
-    numbers = {a.number: a.version for a in command.write.allocations if a.number}
-    allocations = tuple(
-        msgspec.structs.replace(a, basis=versions.get(a.invoice) or numbers.get(a.invoice) or a.basis)
-        for a in intent.allocations
-    )
-    return msgspec.structs.replace(intent, allocations=allocations)
+    if isinstance(intent, ApplyPayment):
+        versions = {a.invoice: a.version for a in write.allocations}
+        numbers = {a.number: a.version for a in write.allocations if a.number}
+        allocations = tuple(
+            msgspec.structs.replace(a, basis=versions.get(a.invoice) or numbers.get(a.invoice) or a.basis)
+            for a in intent.allocations
+        )
+        return msgspec.structs.replace(intent, allocations=allocations)
+    if isinstance(write, SetCreditLimit):
+        return msgspec.structs.replace(intent, replaces=write.replaces)
+    return msgspec.structs.replace(intent, basis=write.allocations[0].version)
 
 
 def _vanished(plan: Plan) -> tuple[Problem, ...]:

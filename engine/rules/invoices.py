@@ -2,15 +2,17 @@
 written. Our own echoes among it are recognised in `echoes`."""
 
 import datetime as dt
+from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
 
+from engine.model.commands import SetBlock
 from engine.model.documents import Invoice, Phase
 from engine.model.events import DocumentsTold, Told
 from engine.model.records import CustomerRecord, InvoiceRecord
 from engine.rules.desk import Desk
-from engine.rules.echoes import Shift, book_shifts, judge, shifts
+from engine.rules.echoes import Shift, book_shifts, customer_shifts, judge, shifts
 from engine.rules.intents import decide_intent, recheck_command
 from statemachines import CommandState, IntentState, InvoiceState, InvoiceTrigger
 
@@ -20,26 +22,32 @@ _CLEARED = (Phase.CLEARED, Phase.FINAL)
 
 def take_documents(desk: Desk, told: DocumentsTold) -> None:
     """Apply one ERP transaction to all the documents that it touched, as one decision."""
-    for customer in told.customers:
-        _take_customer(desk, customer)
-    changed = [_take_invoice(desk, invoice, told.at) for invoice in told.invoices]
+    changed = [_take_customer(desk, customer) for customer in told.customers]
+    changed += [_take_invoice(desk, invoice, told.at) for invoice in told.invoices]
     for key in dict.fromkeys(key for keys in changed for key in keys):
         judge(desk, key, told.at)
+    for customer in told.customers:
+        record = desk.customer(customer.key)
+        _look_again(desk, record.changes if record else (), told.at)
     for invoice in told.invoices:
-        _look_again(desk, invoice.key, told.at)
+        seen = desk.invoice(invoice.key)
+        _look_again(desk, seen.under_way if seen else (), told.at)
     _wake_waiting(desk, told)
 
 
-def _take_customer(desk: Desk, told: Told) -> None:
-    old = desk.view.customers.get(told.key)
+def _take_customer(desk: Desk, told: Told) -> list[str]:
+    """Take a customer's new facts; returns the keys of the commands of which it shows more or less than before."""
+    old = desk.customer(told.key)
     if told.document is None:
         if old is not None:
-            desk.out.customers[told.key] = msgspec.structs.replace(old, deleted=True)
-        return
+            desk.put_customer(msgspec.structs.replace(old, deleted=True))
+        return []
     if isinstance(told.document, Invoice):
-        return
+        return []
     version = told.document.content_version()
-    desk.out.customers[told.key] = CustomerRecord(doc=told.document, version=version, guard=told.guard)
+    changes = old.changes if old else ()
+    desk.put_customer(CustomerRecord(doc=told.document, version=version, guard=told.guard, changes=changes))
+    return customer_shifts(desk, old, told.document)
 
 
 def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
@@ -55,7 +63,7 @@ def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
     if not isinstance(doc, Invoice):
         return []
     version = doc.content_version()
-    moved = shifts(desk, old.doc if old else None, doc)
+    moved = shifts(desk, old, doc)
     record = InvoiceRecord(doc=doc, version=version, guard=told.guard)
     if old is not None:
         record = msgspec.structs.replace(
@@ -64,11 +72,11 @@ def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
             version=version,
             guard=told.guard,
             deleted=False,
-            ancestors=_ancestors(old, doc, version, moved),
+            ancestors=_ancestors(desk, old, doc, version, moved),
         )
     desk.put_invoice(record)
     _lead(desk, old, record)
-    book_shifts(desk, doc, moved, at)
+    book_shifts(desk, old.doc if old else None, doc, moved, at)
     return [shift.command for shift in moved]
 
 
@@ -108,7 +116,7 @@ def _state(desk: Desk, key: str) -> str | None:
 
 def _reopen(desk: Desk, record: InvoiceRecord) -> None:
     trigger = InvoiceTrigger.ERP_REOPENED
-    if record.disputes:
+    if record.disputed:
         trigger = InvoiceTrigger.ERP_REOPENED_DISPUTED
     elif record.matches:
         trigger = InvoiceTrigger.ERP_REOPENED_MATCHED
@@ -133,18 +141,25 @@ def _facts_changed(old: Invoice, new: Invoice) -> bool:
     return not same or grown or (both_open and bool(days[1] - days[0]))
 
 
-def _ancestors(old: InvoiceRecord, doc: Invoice, version: str, moved: list[Shift]) -> tuple[str, ...]:
+def _ancestors(desk: Desk, old: InvoiceRecord, doc: Invoice, version: str, moved: list[Shift]) -> tuple[str, ...]:
     """The versions from which this one differs only by what our own commands did."""
     if version == old.version:
         return old.ancestors
-    ours = sum((shift.by for shift in moved), Decimal(0))
+    ours, blocks = Decimal(0), old.doc.blocked
+    for shift in moved:
+        command = desk.command(shift.command)
+        write = command.write if command else None
+        if write is not None and write.claims:
+            ours += shift.by
+        elif isinstance(write, SetBlock) and shift.by > 0:
+            blocks = write.blocked
     explained = (
         bool(moved)
         and all(shift.as_promised for shift in moved)
         and old.doc.phase is Phase.OPEN
         and (doc.phase is Phase.OPEN or doc.phase in _CLEARED)
         and doc.balance == old.doc.balance - ours
-        and _same_but_for_payment(old.doc, doc)
+        and _same_but_for_payment(msgspec.structs.replace(old.doc, blocked=blocks), doc)
     )
     return (old.version, *old.ancestors)[:_MOST_ANCESTORS] if explained else ()
 
@@ -159,11 +174,10 @@ def _same_but_for_payment(old: Invoice, new: Invoice) -> bool:
     return all(getattr(old, name) == getattr(new, name) for name in names) and all(x >= 0 for x in left.values())
 
 
-def _look_again(desk: Desk, key: str, at: dt.datetime) -> None:
-    """Decide anew on commands that wait to be sent to an invoice whose facts or guard have changed."""
-    record = desk.invoice(key)
-    for match in record.matches if record else ():
-        command = desk.command(match.command)
+def _look_again(desk: Desk, commands: Iterable[str], at: dt.datetime) -> None:
+    """Decide anew on commands that wait to be sent to a document whose facts or guard have changed."""
+    for key in commands:
+        command = desk.command(key)
         if command is not None and command.state in (CommandState.PENDING, CommandState.STALE):
             recheck_command(desk, command.key, at, patient=True)
 
@@ -171,7 +185,10 @@ def _look_again(desk: Desk, key: str, at: dt.datetime) -> None:
 def _wake_waiting(desk: Desk, told: DocumentsTold) -> None:
     """Decide on intents that waited for one of these documents."""
     names = {name for t in told.invoices if isinstance(t.document, Invoice) for name in (t.key, t.document.number)}
+    customers = {t.key for t in told.customers}
     for intent_id, record in sorted(desk.view.intents.items()):
-        waiting = record.state == IntentState.WAITING
-        if waiting and any(a.invoice in names for a in record.intent.allocations):
+        if record.state != IntentState.WAITING:
+            continue
+        of_customer = not record.intent.parts and record.intent.customer in customers
+        if of_customer or any(part.invoice in names for part in record.intent.parts):
             decide_intent(desk, intent_id, told.at)

@@ -1,61 +1,89 @@
-"""Turns an intent into a command, or into the reason why not. Looks only at the documents as they stand."""
+"""Turns an intent into a write, or into the reason why not. Looks only at the documents as they stand."""
 
 from decimal import Decimal
 
 import msgspec
 
+from engine.model import intents as asked
 from engine.model.canonical import money
-from engine.model.commands import PostPayment, PromisedAllocation, is_command_key
-from engine.model.documents import Application, Phase
-from engine.model.intents import Allocation, ApplyPayment
-from engine.model.records import ConflictKind, InvoiceRecord
+from engine.model.commands import (
+    ApplyReceipt,
+    IssueMemo,
+    Memo,
+    PostPayment,
+    PromisedAllocation,
+    ReverseApplication,
+    SetBlock,
+    SetCreditLimit,
+    Write,
+)
+from engine.model.documents import Phase
+from engine.model.intents import Allocation, ApplyPayment, Intent, Withdraw
+from engine.model.records import ConflictKind, Dispute, InvoiceRecord
 from engine.rules.conflicts import Problem
 from engine.rules.desk import Desk
+from engine.rules.soundness import Checked, check_part
 from statemachines import CommandState
+
+_NOTHING = money(Decimal(0))
+_ENDED = (CommandState.SUPERSEDED, CommandState.WITHDRAWN, CommandState.REJECTED)
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What planning came to: a write, or problems, or documents that are not known yet."""
+    """What planning came to: a write, or nothing to be written (`settled`), or problems, or documents that are not
+    known yet. `invoices` are the keys of those that the intent names.
+    """
 
-    write: PostPayment | None = None
+    write: Write | None = None
     invoices: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     unknown: tuple[str, ...] = ()
 
+    @property
+    def settled(self) -> bool:
+        """The intent is to be carried out, and the ERP has nothing to do for it."""
+        return self.write is None and not self.problems and not self.unknown
 
-def plan_payment(desk: Desk, intent: ApplyPayment, *, command: str | None, accept_stale: bool = False) -> Plan:
-    """Check every allocation against the ERP's present word.
+
+def plan_intent(desk: Desk, intent: Intent, *, command: str | None, accept_stale: bool = False) -> Plan:
+    """Check an intent against the ERP's present word.
 
     `command` is the key of the command that the intent already has: its own money in flight is not counted against
     it. `accept_stale` leaves out the basis: the ERP's present version is what counts (a rebase).
     """
-    records = [(allocation, desk.invoice(allocation.invoice)) for allocation in intent.allocations]
-    unknown = tuple(a.invoice for a, record in records if record is None)
+    if isinstance(intent, asked.SetCreditLimit):
+        return _plan_credit_limit(desk, intent, accept_stale=accept_stale)
+    if isinstance(intent, Withdraw):
+        raise TypeError("a withdrawal is carried out at once; there is nothing to plan")
+    known = [(part, desk.invoice(part.invoice)) for part in intent.parts]
+    unknown = tuple(part.invoice for part, record in known if record is None)
     if unknown:
         return Plan(unknown=unknown)
-    problems: list[Problem] = []
-    promised = []
-    companies = set()
-    for allocation, record in records:
-        if record is None:
-            continue
-        problems += _problems(desk, intent, allocation, record, command, accept_stale=accept_stale)
-        companies.add(record.doc.company)
-        promised.append(PromisedAllocation(record.key, money(allocation.amount), record.doc.number, record.version))
-    named = [promise.invoice for promise in promised]
-    twice = sorted({key for key in named if named.count(key) > 1})
+    parts = [
+        check_part(desk, intent, part, record, command, accept_stale=accept_stale)
+        for part, record in known
+        if record is not None
+    ]
+    if isinstance(intent, ApplyPayment):
+        return _plan_payment(intent, parts)
+    return _plan_for_one(desk, intent, parts[0], command)
+
+
+def _plan_payment(intent: ApplyPayment, parts: list[Checked]) -> Plan:
+    problems = [problem for part in parts for problem in part.problems]
+    keys = [part.record.key for part in parts]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
         problems.append(
-            Problem(
-                ConflictKind.PRECONDITION_FAILED,
+            _problem(
                 "plan.named_twice",
                 f"Intent {intent.id} names invoice {twice[0]} twice, by key and by number; add its amounts together.",
             )
         )
+    companies = {part.record.doc.company for part in parts}
     if len(companies) > 1:
         problems.append(
-            Problem(
-                ConflictKind.PRECONDITION_FAILED,
+            _problem(
                 "plan.one_company",
                 f"Intent {intent.id} pays invoices of {len(companies)} companies with one receipt; "
                 "an ERP books a receipt in one company.",
@@ -69,112 +97,150 @@ def plan_payment(desk: Desk, intent: ApplyPayment, *, command: str | None, accep
         currency=intent.currency,
         amount=money(intent.amount),
         date=intent.date,
-        allocations=tuple(promised),
+        allocations=tuple(_promised(part.asked, part.record) for part in parts),
+        on_account=money(intent.on_account or _NOTHING),
         reference=intent.reference,
     )
-    return Plan(write=write, invoices=tuple(p.invoice for p in promised))
+    return Plan(write=write, invoices=tuple(keys))
 
 
-def _problems(
-    desk: Desk,
-    intent: ApplyPayment,
-    allocation: Allocation,
-    record: InvoiceRecord,
-    command: str | None,
-    *,
-    accept_stale: bool,
-) -> list[Problem]:
+def _promised(part: Allocation, record: InvoiceRecord) -> PromisedAllocation:
+    return PromisedAllocation(
+        invoice=record.key,
+        amount=money(part.taken_off),
+        number=record.doc.number,
+        version=record.version,
+        written_off=money(part.write_off or _NOTHING),
+    )
+
+
+OneInvoiceIntent = (
+    asked.RaiseDispute | asked.RejectDispute | asked.IssueMemo | asked.ApplyReceipt | asked.ReverseApplication
+)
+
+
+def _plan_for_one(desk: Desk, intent: OneInvoiceIntent, part: Checked, command: str | None) -> Plan:
+    """An intent about one invoice."""
+    record = part.record
+    problems = [*part.problems, *_further_problems(desk, intent, record, command)]
+    if problems:
+        return Plan(problems=tuple(problems), invoices=(record.key,))
+    return Plan(write=_write_for_one(intent, record), invoices=(record.key,))
+
+
+def _write_for_one(intent: OneInvoiceIntent, record: InvoiceRecord) -> Write | None:
     doc = record.doc
-    name = doc.number or record.key
-    fresh = allocation.basis == record.version or allocation.basis in record.ancestors
-    problems: list[Problem] = []
-
-    def add(kind: ConflictKind, rule: str, sentence: str, *fields: str) -> None:
-        problems.append(Problem(kind, rule, sentence, record, fields, allocation.amount))
-
-    if record.deleted or doc.phase is Phase.VOID:
-        add(ConflictKind.VOIDED_TARGET, "plan.void",
-            f"Invoice {name} was cancelled in the ERP; {allocation.amount} {intent.currency} cannot go to it.",
-            "phase")  # fmt: skip
-    if doc.customer != intent.customer:
-        add(ConflictKind.CUSTOMER_MISMATCH, "plan.customer",
-            f"Invoice {name} belongs to customer {doc.customer} in the ERP, the intent names {intent.customer}.",
-            "customer")  # fmt: skip
-    if doc.currency != intent.currency:
-        add(ConflictKind.PRECONDITION_FAILED, "plan.currency",
-            f"Invoice {name} is in {doc.currency}, the receipt in {intent.currency}; apply it in {doc.currency}.",
-            "currency")  # fmt: skip
-    if doc.phase is Phase.DRAFT:
-        add(ConflictKind.PRECONDITION_FAILED, "plan.draft",
-            f"Invoice {name} is still a draft in the ERP; it must be posted before a payment can be applied.",
-            "phase")  # fmt: skip
-    twin = None if fresh else _booked_by_hand(intent, allocation, doc.applications)
-    if twin is not None:
-        add(ConflictKind.DUPLICATE_RECEIPT, "plan.booked_by_hand",
-            f"Somebody already booked this receipt in the ERP: {twin.amount} {doc.currency} of {twin.date} "
-            f"stands applied to invoice {name}.", "applications", "open_amount")  # fmt: skip
-    if doc.phase in (Phase.CLEARED, Phase.FINAL):
-        add(ConflictKind.ALREADY_CLEARED, "plan.cleared",
-            f"Invoice {name} is already cleared in the ERP; the receipt of {allocation.amount} {intent.currency} "
-            "was not applied.", "open_amount", "phase")  # fmt: skip
-    elif doc.phase is Phase.OPEN:
-        problems += _amount_problems(desk, allocation, record, command)
-    if not fresh and not accept_stale:
-        add(ConflictKind.STALE_BASIS, "plan.basis",
-            f"Invoice {name} has changed in the ERP since the AR side decided on it.", "content_version")  # fmt: skip
-    return problems
+    promised = _promised(intent.parts[0], record)
+    company, customer, currency = doc.company, intent.customer, intent.currency
+    match intent:
+        case asked.IssueMemo():
+            return IssueMemo(
+                company=company, customer=customer, currency=currency, amount=money(intent.amount), date=intent.date,
+                allocations=(promised,), reference=intent.reason_code, memo=intent.memo,
+                lift_block=intent.dispute is not None and _frees(record, intent.dispute),
+            )  # fmt: skip
+        case asked.ApplyReceipt():
+            return ApplyReceipt(
+                company=company, customer=customer, currency=currency, amount=money(intent.amount),
+                allocations=(promised,), receipt=intent.receipt,
+            )  # fmt: skip
+        case asked.ReverseApplication():
+            return ReverseApplication(
+                company=company, customer=customer, currency=currency, amount=money(intent.amount),
+                allocations=(promised,), item=intent.item, reference=intent.reason_code,
+            )  # fmt: skip
+        case asked.RaiseDispute():
+            wanted = True if intent.hold and doc.phase is Phase.OPEN and not doc.blocked else None
+        case asked.RejectDispute():
+            wanted = False if _frees(record, intent.dispute) else None
+    if wanted is None:
+        return None
+    return SetBlock(
+        company=company, customer=customer, currency=currency, amount=_NOTHING, allocations=(promised,),
+        reference=intent.reason_code, blocked=wanted,
+    )  # fmt: skip
 
 
-def _amount_problems(desk: Desk, allocation: Allocation, record: InvoiceRecord, command: str | None) -> list[Problem]:
+def _further_problems(
+    desk: Desk, intent: OneInvoiceIntent, record: InvoiceRecord, command: str | None
+) -> list[Problem]:
     doc, name = record.doc, record.doc.number or record.key
-    claimed = _claimed(desk, record, command)
-    if allocation.amount > doc.balance:
-        sentence = (
-            f"{allocation.amount} {doc.currency} was to be applied to invoice {name}, "
-            f"of which only {doc.balance} is open in the ERP."
-        )
-        return [
-            Problem(
-                ConflictKind.OVER_APPLICATION, "plan.balance", sentence, record, ("open_amount",), allocation.amount
+    total = doc.total_amount * doc.direction
+    match intent:
+        case asked.RaiseDispute() if intent.amount > total:
+            sentence = f"{intent.amount} {doc.currency} of invoice {name} is contested; it comes to {total} only."
+            return [_problem("plan.dispute_amount", sentence, record)]
+        case asked.IssueMemo() if intent.memo is Memo.CREDIT and intent.amount > total:
+            sentence = (
+                f"{intent.amount} {doc.currency} of invoice {name} was to be credited; it comes to {total} only."
             )
-        ]
-    if allocation.amount > doc.balance - claimed:
-        sentence = (
-            f"{allocation.amount} {doc.currency} was to be applied to invoice {name}: {doc.balance} is open, "
-            f"but {claimed} of it is already promised to payments on their way."
-        )
-        return [
-            Problem(
-                ConflictKind.CONCURRENT_CLAIMS, "plan.claims", sentence, record, ("open_amount",), allocation.amount
-            )
-        ]
+            return [Problem(ConflictKind.OVER_APPLICATION, "plan.memo_amount", sentence, record, ("total_amount",))]
+        case asked.IssueMemo() if intent.dispute is not None:
+            return _dispute_problems(desk, record, intent.dispute, command)
+        case asked.RejectDispute():
+            return _dispute_problems(desk, record, intent.dispute, command)
+        case asked.ReverseApplication():
+            shown = {application.item: application.amount for application in doc.applications}
+            if shown.get(intent.item) != intent.amount:
+                sentence = f"Invoice {name} has no application {intent.item} of {intent.amount} {doc.currency}."
+                return [_problem("plan.no_application", sentence, record, "applications")]
     return []
 
 
-def _claimed(desk: Desk, record: InvoiceRecord, command: str | None) -> Decimal:
-    """Money in flight that comes before this command's: all but what was decided later and waits to be sent.
+def _dispute_problems(desk: Desk, record: InvoiceRecord, dispute: str, command: str | None) -> list[Problem]:
+    name = record.doc.number or record.key
+    known = find_dispute(record, dispute)
+    if known is None:
+        return [_problem("plan.no_dispute", f"Invoice {name} has no dispute {dispute}.", record)]
+    if command is not None and known.memo in (command, None):
+        return []  # it was decided before, and is looked at again
+    if not known.alive:
+        return [_problem("plan.dispute_over", f"Dispute {dispute} of invoice {name} is {known.state}.", record)]
+    credited = desk.command(known.memo)
+    if credited is not None and credited.state not in _ENDED:
+        sentence = f"Dispute {dispute} of invoice {name} is approved already; its credit memo is {credited.state}."
+        return [_problem("plan.dispute_approved", sentence, record)]
+    return []
 
-    What waits behind is decided again before it leaves, and then finds this command ahead of it.
-    """
-    claimed, behind = Decimal(0), False
-    for match in record.matches:
-        if match.command == command:
-            behind = True
-            continue
-        other = desk.command(match.command)
-        if not (behind and other is not None and other.state in (CommandState.PENDING, CommandState.STALE)):
-            claimed += match.amount
-    return claimed
+
+def find_dispute(record: InvoiceRecord, name: str) -> Dispute | None:
+    """A dispute about an invoice, by its id."""
+    return next((dispute for dispute in record.disputes if dispute.id == name), None)
 
 
-def _booked_by_hand(
-    intent: ApplyPayment, allocation: Allocation, applications: tuple[Application, ...]
-) -> Application | None:
-    """An application that is this very receipt: same amount, and the same reference or value date."""
-    for application in applications:
-        if is_command_key(application.text):
-            continue
-        same_text = intent.reference is not None and application.text == intent.reference
-        if application.amount == Decimal(allocation.amount) and (same_text or application.date == intent.date):
-            return application
-    return None
+def _frees(record: InvoiceRecord, dispute: str) -> bool:
+    """Whether the end of this dispute frees the invoice's open items."""
+    known = find_dispute(record, dispute)
+    others = any(other.alive and other.holds for other in record.disputes if other.id != dispute)
+    return known is not None and known.holds and record.doc.blocked and not others
+
+
+def _plan_credit_limit(desk: Desk, intent: asked.SetCreditLimit, *, accept_stale: bool) -> Plan:
+    record = desk.customer(intent.customer)
+    if record is None or record.deleted:
+        return Plan(unknown=(f"customer {intent.customer}",))
+    account = next((one for one in record.doc.accounts if one.company == intent.company), None)
+    if account is None or account.currency != intent.currency:
+        has = "no account" if account is None else f"an account in {account.currency}, not {intent.currency},"
+        return Plan(
+            problems=(_problem("plan.account", f"Customer {intent.customer} has {has} with {intent.company}."),)
+        )
+    wanted = None if intent.limit is None else money(intent.limit)
+    if account.credit_limit == wanted:
+        return Plan()
+    if account.credit_limit != intent.replaces and not accept_stale:
+        sentence = (
+            f"The ERP limits customer {intent.customer} to {account.credit_limit} {account.currency}; "
+            f"the AR side saw {intent.replaces} when it asked for {wanted}."
+        )
+        race = Problem(ConflictKind.CREDIT_LIMIT_RACE, "plan.credit_limit", sentence, fields=("credit_limit",))
+        return Plan(problems=(race,))
+    write = SetCreditLimit(
+        company=intent.company, customer=intent.customer, currency=intent.currency, amount=_NOTHING, limit=wanted,
+        replaces=account.credit_limit,
+    )  # fmt: skip
+    return Plan(write=write)
+
+
+def _problem(rule: str, sentence: str, record: InvoiceRecord | None = None, *fields: str) -> Problem:
+    return Problem(ConflictKind.PRECONDITION_FAILED, rule, sentence, record, fields)

@@ -125,7 +125,7 @@ class FaultyErp:
             self._do(key, write)
         self._late.clear()
 
-    def find(self, key: str) -> Found | None:
+    def find(self, key: str, write: Write) -> Found | None:  # noqa: ARG002 - the port's signature
         self.calls.append(f"find {key}")
         if self.down:
             raise Unavailable("the ERP is down")

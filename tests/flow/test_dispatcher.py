@@ -70,7 +70,15 @@ class House:
         )
         total = sum((a.amount for a in allocations), Decimal(0))
         customer = known[keys[0]].doc.customer
-        intent = ApplyPayment(name, self.system, customer, "EUR", total, DAY, allocations)
+        intent = ApplyPayment(
+            id=name,
+            system=self.system,
+            customer=customer,
+            currency="EUR",
+            amount=total,
+            date=DAY,
+            allocations=allocations,
+        )
         submit(self.connection, self.system, [intent], Policy(), self.clock, {})
         return command_key(self.system, name, 0)
 
@@ -369,8 +377,9 @@ def test_an_intent_waits_for_its_document_a_bounded_time(house: House) -> None:
     for name in ("soon", "never"):
         invoice = "9" if name == "soon" else "404"
         asked = ApplyPayment(
-            name, house.system, "7", "EUR", Decimal("5"), DAY, (Allocation(invoice, Decimal("5"), version),)
-        )
+            id=name, system=house.system, customer="7", currency="EUR", amount=Decimal("5"), date=DAY,
+            allocations=(Allocation(invoice, Decimal("5"), version),),
+        )  # fmt: skip
         submit(house.connection, house.system, [asked], Policy(), house.clock, {})
     assert (house.intent("soon"), house.intent("never")) == ("waiting", "waiting")
     house.drain("9")
@@ -385,8 +394,9 @@ def test_the_same_intent_twice_is_one(house: House) -> None:
     house.pay("p", i1="40.00")
     house.drain()
     again = ApplyPayment(
-        "p", house.system, "7", "EUR", Decimal("40.00"), DAY, (Allocation("1", Decimal("40.00"), "x"),)
-    )
+        id="p", system=house.system, customer="7", currency="EUR", amount=Decimal("40.00"), date=DAY,
+        allocations=(Allocation("1", Decimal("40.00"), "x"),),
+    )  # fmt: skip
     (taken,) = submit(house.connection, house.system, [again], Policy(), house.clock, {})
     assert taken.known
     assert taken.trouble is not None, "its content is another one"
@@ -423,10 +433,11 @@ def test_many_workers_and_a_store_that_breaks_off_write_each_payment_once(house:
 def test_the_fake_itself_refuses_a_stale_guard(house: House) -> None:
     house.invoice("1")
     key = house.pay("p", i1="10.00")
-    assert house.erp.send(key, house.command(key).write, {"invoice/1": "other"}).kind == "stale"
-    assert house.erp.find(key) is None
+    write = house.command(key).write
+    assert house.erp.send(key, write, {"invoice/1": "other"}).kind == "stale"
+    assert house.erp.find(key, write) is None
     house.steps()
-    assert house.erp.find(key) == Found("M1", Decimal("10.00"))
+    assert house.erp.find(key, write) == Found("M1", Decimal("10.00"))
 
 
 def test_a_command_that_one_worker_looks_up_is_left_alone_by_the_others(house: House) -> None:

@@ -113,7 +113,15 @@ class Sync:
             basis = told[max(0, len(told) - 1 - ago)] if told else unseen.doc().content_version()
             allocations.append(Allocation(invoice, amount, basis))
         total = sum((part.amount for part in allocations), Decimal(0))
-        intent = ApplyPayment(name, "erp", customer, currency, total, START.date(), tuple(allocations))
+        intent = ApplyPayment(
+            id=name,
+            system="erp",
+            customer=customer,
+            currency=currency,
+            amount=total,
+            date=START.date(),
+            allocations=tuple(allocations),
+        )
         before = self.asked.setdefault(name, intent)
         decision = self.play(IntentSubmitted(intent, self.now))
         assert before is intent or decision.effects == []
@@ -129,6 +137,7 @@ class Sync:
             guard: dict[str, str] = {}
             for part in command.write.allocations:
                 guard |= self.view.invoices[part.invoice].guard
+            assert isinstance(command.write, PostPayment)
             self.errands.append(Errand(key, command.fence, command.sends, command.write, guard))
 
     def perform(self, errand: Errand, fault: str) -> None:
@@ -150,6 +159,7 @@ class Sync:
         elif command.state == "part_done":
             outcome = Outcome(OutcomeKind.ACCEPTED)
             if found is not None and not found.complete:
+                assert isinstance(command.write, PostPayment)
                 outcome = self.erp.resume(command.key, command.write)
             self.mail.append(OutcomeReceived(command.key, command.fence, outcome, self.now))
 

@@ -18,7 +18,7 @@ from engine.model.events import (
     TimerFired,
     Told,
 )
-from engine.model.intents import Allocation, ApplyPayment
+from engine.model.intents import Allocation, ApplyPayment, Intent
 from engine.rules.decide import decide
 from engine.rules.desk import Decision, View
 from engine.rules.policy import Policy
@@ -51,14 +51,40 @@ class Script:
         known = self.view.invoices.get("1")
         version = basis or (known.version if known else "none")
         money = Decimal(amount)
-        asked = ApplyPayment(name, "erp", "7", "EUR", money, NOW.date(), (Allocation("1", money, version),))
-        return self.play(IntentSubmitted(asked, NOW))
+        asked = ApplyPayment(
+            id=name,
+            system="erp",
+            customer="7",
+            currency="EUR",
+            amount=money,
+            date=NOW.date(),
+            allocations=(Allocation("1", money, version),),
+        )
+        return self.ask(asked)
 
-    def send(self) -> Decision:
-        return self.play(TimerFired(Timer.SEND, KEY, NOW))
+    def ask(self, intent: Intent) -> Decision:
+        return self.play(IntentSubmitted(intent, NOW))
 
-    def answer(self, kind: OutcomeKind) -> Decision:
-        return self.play(OutcomeReceived(KEY, self.view.commands[KEY].fence, Outcome(kind, "told so"), NOW))
+    def send(self, key: str = KEY) -> Decision:
+        return self.play(TimerFired(Timer.SEND, key, NOW))
+
+    def answer(self, kind: OutcomeKind, key: str = KEY) -> Decision:
+        return self.play(OutcomeReceived(key, self.view.commands[key].fence, Outcome(kind, "told so"), NOW))
+
+    def about(self, name: str, amount: str = "100.00") -> dict[str, Any]:
+        """The fields of an intent about an amount of invoice 1, as the ERP tells it now."""
+        return {"id": name, "system": "erp", "customer": "7", "invoice": "1", "currency": "EUR",
+                "basis": self.view.invoices["1"].version, "amount": Decimal(amount)}  # fmt: skip
+
+    def intent(self, name: str) -> tuple[str, str | None]:
+        """(state, reason)"""
+        record = self.view.intents[name]
+        return record.state, record.reason
+
+    def command(self, name: str) -> str | None:
+        """The state of an intent's command."""
+        record = self.view.commands.get(command_key("erp", name, 0))
+        return record.state if record else None
 
     @property
     def states(self) -> tuple[str, str, str]:

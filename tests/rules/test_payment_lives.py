@@ -166,7 +166,15 @@ def test_our_money_taken_back_is_told(script: Script) -> None:
 def test_an_intent_waits_for_its_invoice_and_is_planned_when_it_comes(script: Script) -> None:
     doc = invoice(key="2", number="INV2")
     part = Allocation("2", Decimal("100.00"), doc.content_version())
-    asked = ApplyPayment("early", "erp", "7", "EUR", Decimal("100.00"), NOW.date(), (part,))
+    asked = ApplyPayment(
+        id="early",
+        system="erp",
+        customer="7",
+        currency="EUR",
+        amount=Decimal("100.00"),
+        date=NOW.date(),
+        allocations=(part,),
+    )
     script.play(IntentSubmitted(asked, NOW))
     assert script.view.intents["early"].state == "waiting"
     script.told(doc)

@@ -113,7 +113,15 @@ def test_one_invoice_named_by_key_and_by_number_is_not_paid_twice(script: Script
     script.view.numbers["INV1"] = "1"
     version = script.view.invoices["1"].version
     parts = (Allocation("1", Decimal("60.00"), version), Allocation("INV1", Decimal("60.00"), version))
-    asked = ApplyPayment("pay-1", "erp", "7", "EUR", Decimal("120.00"), NOW.date(), parts)
+    asked = ApplyPayment(
+        id="pay-1",
+        system="erp",
+        customer="7",
+        currency="EUR",
+        amount=Decimal("120.00"),
+        date=NOW.date(),
+        allocations=parts,
+    )
     script.play(IntentSubmitted(asked, NOW))
     assert script.view.intents["pay-1"].state == "held"
     assert script.view.commands == {}

@@ -22,15 +22,17 @@ def commands() -> None:
 @click.pass_obj
 def list_commands(settings: tuple[Config, Path], system: str | None, would: bool, json_: bool) -> None:  # noqa: FBT001
     """Every command with where it stands, what it writes, and what the ERP answered."""
+    import msgspec
+
     from engine.app.wiring import open_store
+    from engine.model.commands import Write
     from engine.store import intent_queries
 
     config, folder = settings
     with open_store(config, folder) as store, store.connect() as connection, connection.cursor() as cursor:
         rows = intent_queries.list_commands(cursor, system, unsent=would)
     for row in rows if not json_ else ():
-        write = row["write"]
-        row["writes"] = f"{write['kind']} {write['amount']} {write['currency']} on " + ", ".join(
-            f"{a['number'] or a['invoice']} {a['amount']}" for a in write["allocations"]
-        )
+        write: Write = msgspec.convert(row["write"], Write, strict=False)
+        on = ", ".join(f"{a.number or a.invoice} {a.amount}" for a in write.allocations)
+        row["writes"] = f"{row['write']['kind']}: {write.title}{' on ' if on else ''}{on}"
     show_table(rows, json_=json_, columns=("key", "state", "intent", "customer", "writes", "answer", "answer_text"))

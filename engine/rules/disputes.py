@@ -1,0 +1,65 @@
+"""Leads disputes through their life, and the invoice with them. A dispute is known by the intent that raised it."""
+
+import msgspec
+
+from engine.model.canonical import money
+from engine.model.commands import IssueMemo as MemoWrite
+from engine.model.intents import Intent, IssueMemo, RaiseDispute, RejectDispute
+from engine.model.records import CommandRecord, Dispute
+from engine.rules.desk import Desk
+from statemachines import DisputeState, DisputeTrigger, InvoiceTrigger
+
+
+def begin_dispute_step(desk: Desk, intent: Intent, invoices: tuple[str, ...], command: str) -> None:
+    """What an intent that can be carried out means for a dispute. `command` is the key of its write, if any."""
+    if not invoices:
+        return
+    invoice = invoices[0]
+    if isinstance(intent, RaiseDispute):
+        _raise(desk, intent, invoice)
+    elif isinstance(intent, RejectDispute):
+        desk.move_dispute(invoice, intent.dispute, DisputeTrigger.REJECT, intent.reason_code)
+        _end(desk, invoice, intent.dispute)
+    elif isinstance(intent, IssueMemo) and intent.dispute is not None:
+        record = desk.invoice(invoice)
+        known = next((one for one in record.disputes if one.id == intent.dispute), None) if record else None
+        if record is not None and known is not None and known.state == DisputeState.APPROVED:
+            # Its first credit memo came to nothing.
+            again = msgspec.structs.replace(known, memo=command)
+            disputes = tuple(again if one.id == known.id else one for one in record.disputes)
+            desk.put_invoice(msgspec.structs.replace(record, disputes=disputes))
+        else:
+            desk.move_dispute(invoice, intent.dispute, DisputeTrigger.APPROVE, intent.reason_code, memo=command)
+
+
+def end_credited(desk: Desk, command: CommandRecord) -> None:
+    """The ERP shows a memo: the dispute that it was to settle is over."""
+    if not isinstance(command.write, MemoWrite):
+        return
+    for allocation in command.write.allocations:
+        record = desk.invoice(allocation.invoice)
+        for dispute in record.disputes if record else ():
+            if dispute.memo == command.key and dispute.alive:
+                desk.move_dispute(allocation.invoice, dispute.id, DisputeTrigger.CREDIT)
+                _end(desk, allocation.invoice, dispute.id)
+
+
+def _raise(desk: Desk, intent: RaiseDispute, invoice: str) -> None:
+    record = desk.invoice(invoice)
+    if record is None:
+        return
+    raised = Dispute(intent.id, str(DisputeState.RAISED), money(intent.amount), intent.reason_code, holds=intent.hold)
+    desk.put_invoice(msgspec.structs.replace(record, disputes=(*record.disputes, raised)))
+    desk.move_invoice(record.key, InvoiceTrigger.DISPUTE, intent.reason_code)
+
+
+def _end(desk: Desk, invoice: str, dispute: str) -> None:
+    """Nothing is left to do about a dispute; the last one's end is a step of the invoice."""
+    desk.move_dispute(invoice, dispute, DisputeTrigger.CLOSE)
+    record = desk.invoice(invoice)
+    if record is None:
+        return
+    trigger = InvoiceTrigger.RESOLVE_MATCHED if record.matches else InvoiceTrigger.RESOLVE
+    if record.disputed:
+        trigger = InvoiceTrigger.DISPUTE_ENDED
+    desk.move_invoice(record.key, trigger, f"dispute {dispute} ended")
