@@ -6,7 +6,7 @@ is not that. Checked against Tryton's own word on every database that was at han
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
@@ -22,7 +22,10 @@ from engine.model.documents import (
     DocumentKind,
     Invoice,
     InvoiceType,
+    LedgerEntry,
+    Paper,
     Phase,
+    SalesOrder,
 )
 from engine.ports.errors import MappingError
 from engine.ports.mapping import Amount, Relation, TableSpec
@@ -39,6 +42,7 @@ class TrytonMapping:
     tables: Sequence[TableSpec] = t.TABLES
     relations: Sequence[Relation] = t.RELATIONS
     roots: Mapping[str, DocumentKind] = t.ROOTS
+    papers: Collection[str] = (t.MOVE, t.SALE)
 
     def assemble(self, kind: DocumentKind, key: str, rows: Rows, sums: Mapping[str, Decimal]) -> Assembled | None:
         """See `ErpMapping.assemble`."""
@@ -48,6 +52,14 @@ class TrytonMapping:
             return _InvoiceReader(key, row, rows).read() if row is not None and row["type"] == "out" else None
         row = rows.get(t.PARTY, key)
         return None if row is None else _read_customer(key, row, rows, sums)
+
+    def read_paper(self, table: str, key: str, row: Row) -> Paper | None:
+        """See `ErpMapping.read_paper`."""
+        number, state = as_text(row.get("number"), "number"), as_text(row["state"], "state")
+        if table == t.SALE:
+            return SalesOrder(key, number, held=state not in ("confirmed", "processing", "done"))
+        text = as_text(row.get("description"), "description")
+        return LedgerEntry(key, number, text, final=state == "posted") if text is not None else None
 
     def amounts(self, table: str, row: Row, rows: Rows) -> Iterable[Amount]:
         """A line adds to its party's receivable while nothing reconciles it."""

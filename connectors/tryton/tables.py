@@ -13,6 +13,7 @@ MOVE = "account_move"
 LINE = "account_move_line"
 RECONCILIATION = "account_move_reconciliation"
 STATEMENT_LINE = "account_statement_line"
+SALE = "sale_sale"
 PARTY = "party_party"
 ADDRESS = "party_address"
 CONTACT = "party_contact_mechanism"
@@ -38,6 +39,7 @@ TABLES: tuple[TableSpec, ...] = (
     # The file that a statement was imported from.
     TableSpec("account_statement", optional=True, excluded=("origin_file",)),
     TableSpec(STATEMENT_LINE, optional=True),
+    TableSpec(SALE, optional=True),
     TableSpec(PARTY),
     TableSpec(ADDRESS),
     TableSpec(CONTACT),

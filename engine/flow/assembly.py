@@ -10,8 +10,8 @@ from psycopg.types.json import Jsonb
 from engine.flow.batch import Told as Assembly
 from engine.flow.entering import load_view
 from engine.model.canonical import to_plain
-from engine.model.commands import is_command_key
-from engine.model.documents import Customer, DocumentKind, Invoice
+from engine.model.commands import PostEntry, ReleaseOrder, is_command_key
+from engine.model.documents import Customer, DocumentKind, Invoice, LedgerEntry, Paper, SalesOrder
 from engine.model.events import DocumentsTold, Told
 from engine.rules.desk import View
 from engine.store import records
@@ -24,6 +24,7 @@ class Telling(msgspec.Struct):
     tx: str
     commit: int
     assemblies: Sequence[Assembly]
+    papers: Sequence[Paper] = ()
 
     def journalled(self, event: DocumentsTold, before: Mapping[str, Any], *, touched: bool) -> dict[str, Any]:
         """For each document of the event what is different now; the whole document when it is new, None when gone.
@@ -31,7 +32,8 @@ class Telling(msgspec.Struct):
         With `touched`, documents of which only the guard is new are named too: something was decided on them.
         """
         told: dict[str, Any] = {}
-        for kind, items in (("invoice", event.invoices), ("customer", event.customers)):
+        kinds = (("invoice", event.invoices), ("customer", event.customers), ("paper", event.papers))
+        for kind, items in kinds:
             for item in items:
                 name = f"{kind}/{item.key}"
                 delta = _delta(before.get(name), item.document)
@@ -53,6 +55,10 @@ def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> V
     keys |= {key for record in known.values() for key in record.under_way}
     customers = {key for kind, key in roots if kind is DocumentKind.CUSTOMER}
     keys |= {key for record in records.load_customers(cursor, system, customers).values() for key in record.changes}
+    papers = [paper for telling in tellings for paper in telling.papers]
+    keys |= {p.text for p in papers if isinstance(p, LedgerEntry) and p.text is not None and is_command_key(p.text)}
+    orders = {name for p in papers if isinstance(p, SalesOrder) for name in (p.key, p.number) if name is not None}
+    keys |= records.commands_of_orders(cursor, system, orders) if orders else set()
     view = load_view(
         cursor,
         system,
@@ -78,9 +84,19 @@ def event_of(telling: Telling, view: View, work: Work) -> DocumentsTold | None:
             invoices += _invoice_told(assembly, view, work)
         else:
             customers += _customer_told(assembly, view, work, key)
-    if not invoices and not customers:
+    papers = [Told(paper.key, paper, {}) for paper in telling.papers if _is_ours(paper, view)]
+    if not invoices and not customers and not papers:
         return None
-    return DocumentsTold(telling.tx, work.now, tuple(invoices), tuple(customers))
+    return DocumentsTold(telling.tx, work.now, tuple(invoices), tuple(customers), tuple(papers))
+
+
+def _is_ours(paper: Paper, view: View) -> bool:
+    """Whether a command of ours is about this order or entry."""
+    if isinstance(paper, LedgerEntry):
+        entry = view.commands.get(paper.text or "")
+        return entry is not None and isinstance(entry.write, PostEntry)
+    asked = [command.write for command in view.commands.values()]
+    return any(isinstance(write, ReleaseOrder) and write.order in (paper.key, paper.number) for write in asked)
 
 
 def _invoice_told(assembly: Assembly, view: View, work: Work) -> Iterable[Told]:

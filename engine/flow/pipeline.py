@@ -17,7 +17,7 @@ from engine.flow.closure import Image, Relations, Root
 from engine.flow.units import Grouper
 from engine.model.canonical import to_plain
 from engine.model.change import Op, Position, Record, Unit, Unreadable
-from engine.model.documents import DocumentKind
+from engine.model.documents import DocumentKind, Paper
 from engine.ports.mapping import ErpMapping
 from engine.ports.source import SourceBatch
 from engine.rules.decide import decide
@@ -208,12 +208,18 @@ class Pipeline:
         tellings = []
         for unit in known:
             roots = batch.apply(unit)
-            tellings.append(Telling(unit.tx, unit.commit, batch.assemble(roots)))
+            tellings.append(Telling(unit.tx, unit.commit, batch.assemble(roots), self._papers(unit)))
         self._decide(work, tellings)
         mirror.save_entries(work.cursor, self._system, batch.after, batch.before, self._relations.columns())
         sums.save_sums(work.cursor, self._system, batch.sums_to_save())
         if any(self._specs[table].lookup for table, _ in batch.after):
             self._note_lookups(work, known, batch)
+
+    def _papers(self, unit: Unit) -> list[Paper]:
+        tables = self._mapping.papers
+        last = {(c.table, c.key): c for c in unit.changes if c.table in tables and c.op is not Op.DELETE}
+        read = (self._mapping.read_paper(table, key, change.row) for (table, key), change in last.items())
+        return [paper for paper in read if paper is not None]
 
     def _only_captured(self, unit: Unit) -> Unit:
         changes = tuple(change for change in unit.changes if change.table in self._specs)

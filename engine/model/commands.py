@@ -54,8 +54,13 @@ class _Write(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
     @property
     def promise(self) -> dict[str, Decimal]:
-        """What the documents will show, by document key. A document that is only changed shows 1."""
+        """What the documents will show, by invoice key or `kind/key`. One that is only changed shows 1."""
         return {a.invoice: a.amount for a in self.allocations}
+
+    @property
+    def carried(self) -> Decimal | None:
+        """What the document will show that the ERP makes for this write, our key on it; None if it makes none."""
+        return None
 
     @property
     def claims(self) -> bool:
@@ -105,6 +110,10 @@ class IssueMemo(_Write, frozen=True, kw_only=True, tag="issue_memo"):
     date: dt.date
     memo: Memo
     lift_block: bool = False
+
+    @property
+    def carried(self) -> Decimal:
+        return self.amount
 
     @property
     def title(self) -> str:
@@ -172,7 +181,7 @@ class SetCreditLimit(_Write, frozen=True, kw_only=True, tag="set_credit_limit"):
 
     @property
     def promise(self) -> dict[str, Decimal]:
-        return {self.customer: Decimal(1)}
+        return {f"customer/{self.customer}": Decimal(1)}
 
     @property
     def by_value(self) -> bool:
@@ -190,8 +199,8 @@ class ReleaseOrder(_Write, frozen=True, kw_only=True, tag="release_order"):
     order: str
 
     @property
-    def promise(self) -> dict[str, Decimal]:
-        return {self.order: Decimal(1)}
+    def carried(self) -> Decimal:
+        return Decimal(1)  # it is the order itself, known by its key or its number
 
     @property
     def by_value(self) -> bool:
@@ -216,6 +225,10 @@ class PostEntry(_Write, frozen=True, kw_only=True, tag="post_entry"):
 
     date: dt.date
     lines: tuple[EntryLine, ...]
+
+    @property
+    def carried(self) -> Decimal:
+        return Decimal(1)
 
     @property
     def title(self) -> str:

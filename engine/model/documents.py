@@ -118,6 +118,29 @@ class Customer(msgspec.Struct, frozen=True):
 Document = Invoice | Customer
 
 
+class SalesOrder(msgspec.Struct, frozen=True):
+    """An order, as far as releasing it goes: `held` while the ERP does not let it go on. Not kept."""
+
+    key: str
+    number: str | None
+    held: bool
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """An entry of the general ledger. `text` is the field in which our keys are written; `final` when it is posted.
+    Not kept.
+    """
+
+    key: str
+    number: str | None
+    text: str | None
+    final: bool
+
+
+Paper = SalesOrder | LedgerEntry
+"""What one row of the ERP says by itself."""
+
+
 class Assembled(msgspec.Struct, frozen=True):
     """What a mapping makes of the mirror's rows: the document, its guard, and personal data kept apart.
 

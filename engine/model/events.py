@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from engine.model.commands import Found, Outcome
-from engine.model.documents import Customer, Invoice
+from engine.model.documents import Customer, Invoice, Paper
 from engine.model.intents import Intent
 
 
@@ -18,17 +18,21 @@ class Told(msgspec.Struct, frozen=True):
     """One document as the ERP tells it now; `document` is None when the ERP has deleted it."""
 
     key: str
-    document: Invoice | Customer | None
+    document: Invoice | Customer | Paper | None
     guard: dict[str, str]
 
 
 class DocumentsTold(msgspec.Struct, frozen=True, tag="change"):
-    """What one ERP transaction (or one page of a snapshot) made of the documents that it touched, in key order."""
+    """What one ERP transaction (or one page of a snapshot) made of the documents that it touched, in key order.
+
+    `papers` are told only where one of our commands is about them.
+    """
 
     tx: str
     at: dt.datetime
     invoices: tuple[Told, ...] = ()
     customers: tuple[Told, ...] = ()
+    papers: tuple[Told, ...] = ()
 
 
 class IntentSubmitted(msgspec.Struct, frozen=True, tag="intent"):

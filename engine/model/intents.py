@@ -169,6 +169,55 @@ class SetCreditLimit(_Intent, frozen=True, kw_only=True, tag="set_credit_limit")
     replaces: Limit | None
 
 
+class ReleaseOrder(_Intent, frozen=True, kw_only=True, tag="release_order"):
+    """Let an order go on that the ERP holds back because of the customer's credit.
+
+    `order` is the order's key or number in the ERP; `amount` is what it comes to, as the author saw it.
+    """
+
+    company: Key
+    order: Key
+    currency: Currency
+    amount: Amount
+
+    @property
+    def money(self) -> tuple[Decimal, str] | None:
+        return self.amount, self.currency
+
+    def amounts(self) -> list[Decimal]:
+        return [self.amount]
+
+
+class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of an entry: the account's number in the ERP, and a debit or a credit. `customer` where the account
+    is kept by customer."""
+
+    account: Key
+    debit: Amount | None = None
+    credit: Amount | None = None
+    customer: Key | None = None
+
+
+class PostEntry(_Intent, frozen=True, kw_only=True, tag="post_entry"):
+    """Post an entry in the general ledger of a company, in its currency. Its debits equal its credits.
+
+    `customer` is whom it is about; entries about one customer are posted in the order in which they were asked for.
+    """
+
+    company: Key
+    currency: Currency
+    date: dt.date
+    lines: Annotated[tuple[Side, ...], msgspec.Meta(min_length=2, max_length=500)]
+    reference: Text | None = None
+
+    @property
+    def money(self) -> tuple[Decimal, str] | None:
+        return sum((line.debit or Decimal(0) for line in self.lines), Decimal(0)), self.currency
+
+    def amounts(self) -> list[Decimal]:
+        return [amount for line in self.lines for amount in (line.debit, line.credit) if amount is not None]
+
+
 class Withdraw(_Intent, frozen=True, kw_only=True, tag="withdraw"):
     """Take another intent back. It succeeds only while nothing of that one has been sent to the ERP."""
 
@@ -183,6 +232,8 @@ Intent = (
     | ApplyReceipt
     | ReverseApplication
     | SetCreditLimit
+    | ReleaseOrder
+    | PostEntry
     | Withdraw
 )
 
@@ -205,6 +256,8 @@ def parse_intent(raw: bytes | str) -> Intent:
         raise IntentError(f"intent {intent.id}: every amount must be a number greater than zero")
     if isinstance(intent, ApplyPayment):
         _check_sum(intent)
+    if isinstance(intent, PostEntry):
+        _check_sides(intent)
     if isinstance(intent, SetCreditLimit):
         limits = [limit for limit in (intent.limit, intent.replaces) if limit is not None]
         if not all(limit.is_finite() and limit >= 0 for limit in limits):
@@ -221,6 +274,15 @@ def _check_sum(intent: ApplyPayment) -> None:
     invoices = [a.invoice for a in intent.allocations]
     if len(set(invoices)) != len(invoices):
         raise IntentError(f"intent {intent.id}: it names the same invoice twice; add the two amounts together")
+
+
+def _check_sides(intent: PostEntry) -> None:
+    if any((line.debit is None) == (line.credit is None) for line in intent.lines):
+        raise IntentError(f"intent {intent.id}: each line must have either a debit or a credit")
+    debits = sum((line.debit or Decimal(0) for line in intent.lines), Decimal(0))
+    credits_ = sum((line.credit or Decimal(0) for line in intent.lines), Decimal(0))
+    if debits != credits_:
+        raise IntentError(f"intent {intent.id}: its debits come to {debits}, its credits to {credits_}")
 
 
 def intent_schema() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine.model.commands import IssueMemo, Outcome, PostPayment, Write
+from engine.model.commands import Outcome, PostPayment, Write
 from engine.model.documents import Customer, Invoice
 from engine.model.intents import Intent
 from statemachines import CommandState, DisputeState
@@ -140,16 +140,15 @@ class CommandRecord(msgspec.Struct, frozen=True):
     waits: int = 0
 
     def promised(self, document: str) -> Decimal | None:
-        """What a document was promised to show, own direction. Of a memo, whichever document carries its key."""
-        if isinstance(self.write, IssueMemo):
-            return self.write.amount
-        return self.write.promise.get(document)
+        """What a document was promised to show, own direction; of a new one, whichever carries our key."""
+        carried = self.write.carried
+        return self.write.promise.get(document) if carried is None else carried
 
     @property
     def echo_complete(self) -> bool:
         """Everything promised was seen in the change stream, and nothing else."""
-        if isinstance(self.write, IssueMemo):
-            return list(self.echoed.values()) == [self.write.amount]
+        if self.write.carried is not None:
+            return list(self.echoed.values()) == [self.write.carried]
         promise = self.write.promise
         shown = all(self.echoed.get(key, Decimal(0)) >= amount for key, amount in promise.items())
         return shown and not self.excess
@@ -162,8 +161,8 @@ class CommandRecord(msgspec.Struct, frozen=True):
         its money about.
         """
         write, shown = self.write, sum(self.echoed.values(), Decimal(0))
-        if isinstance(write, IssueMemo):
-            return max(shown - write.amount, Decimal(0))
+        if write.carried is not None:
+            return max(shown - write.carried, Decimal(0))
         promise = write.promise
         spare = write.on_account if isinstance(write, PostPayment) else Decimal(0)
         if self.state == CommandState.CONFIRMED:

@@ -4,14 +4,14 @@ Everything here is pure and is all of a connector that replay loads. The engine 
 directions: forward to load what a document is made of, backward to learn which documents a changed row touches.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
 import msgspec
 
 from engine.model.change import Row
-from engine.model.documents import Assembled, DocumentKind
+from engine.model.documents import Assembled, DocumentKind, Paper
 from engine.ports.rows import Rows
 
 
@@ -79,6 +79,13 @@ class ErpMapping(Protocol):
 
         Raises `MappingError` or `ColumnError` when the rows cannot be understood.
         """
+
+    @property
+    def papers(self) -> Collection[str]:
+        """Tables of which a row says by itself what became of an order or an entry."""
+
+    def read_paper(self, table: str, key: str, row: Row) -> Paper | None:
+        """What a row of such a table says; None when nothing of interest."""
 
     def amounts(self, table: str, row: Row, rows: Rows) -> Iterable[Amount]:
         """What this row adds to the sums kept for documents; look-ups are in `rows`."""

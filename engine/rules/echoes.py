@@ -14,13 +14,15 @@ from engine.model.commands import (
     ApplyReceipt,
     IssueMemo,
     Memo,
+    PostEntry,
     PostPayment,
+    ReleaseOrder,
     ReverseApplication,
     SetBlock,
     SetCreditLimit,
     Write,
 )
-from engine.model.documents import Customer, Invoice, InvoiceType, Phase
+from engine.model.documents import Customer, Invoice, InvoiceType, LedgerEntry, Paper, Phase
 from engine.model.events import Echoed
 from engine.model.records import CommandRecord, ConflictKind, CustomerRecord, InvoiceRecord
 from engine.rules.claims import end_claims, end_match, lower_match
@@ -112,11 +114,41 @@ def customer_shifts(desk: Desk, old: CustomerRecord | None, new: Customer) -> li
         write = command.write
         limits = {account.company: account.credit_limit for account in new.accounts}
         shown = Decimal(int(write.company in limits and limits[write.company] == write.limit))
-        if shown != command.echoed.get(new.key, Decimal(0)):
-            desk.put_command(msgspec.structs.replace(command, echoed={new.key: shown} if shown else {}))
-            desk.say(Echoed(key, new.key, str(shown)))
+        (name,) = write.promise
+        if shown != command.echoed.get(name, Decimal(0)):
+            desk.put_command(msgspec.structs.replace(command, echoed={name: shown} if shown else {}))
+            desk.say(Echoed(key, name, str(shown)))
             moved.append(key)
     return moved
+
+
+def paper_shift(desk: Desk, paper: Paper) -> list[str]:
+    """Note which of our commands an order or an entry shows now; returns their keys."""
+    moved = []
+    name = f"{'entry' if isinstance(paper, LedgerEntry) else 'order'}/{paper.key}"
+    for key in _about(desk, paper):
+        command = desk.command(key)
+        shown = Decimal(int(paper.final if isinstance(paper, LedgerEntry) else not paper.held))
+        if command is not None and shown != command.echoed.get(name, Decimal(0)):
+            echoed = {other: amount for other, amount in command.echoed.items() if other != name}
+            echoed |= {name: shown} if shown else {}
+            desk.put_command(msgspec.structs.replace(command, echoed=echoed))
+            desk.say(Echoed(key, name, str(shown)))
+            moved.append(key)
+    return moved
+
+
+def _about(desk: Desk, paper: Paper) -> list[str]:
+    if isinstance(paper, LedgerEntry):
+        entry = desk.command(paper.text)
+        return [entry.key] if entry and isinstance(entry.write, PostEntry) else []
+    names = (paper.key, paper.number)
+    return [
+        key
+        for key, command in sorted(desk.view.commands.items())
+        if isinstance(command.write, ReleaseOrder) and command.write.order in names
+        if command.state not in (*_GIVEN_UP, CommandState.CONFIRMED)
+    ]
 
 
 def book_shifts(desk: Desk, old: Invoice | None, doc: Invoice, moved: list[Shift], at: dt.datetime) -> None:
@@ -163,7 +195,7 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
         record = desk.invoice(invoice)
         promised = command.promised(invoice)
         elsewhere = record is not None and (record.doc.customer, record.doc.currency) != whose
-        twice = isinstance(command.write, IssueMemo) and len(command.echoed) > 1
+        twice = command.write.carried is not None and len(command.echoed) > 1
         if elsewhere or (command.excess and (twice or shown > (promised or 0))):
             _contradicted(desk, command, invoice, shown, at)
             return

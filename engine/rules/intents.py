@@ -198,7 +198,9 @@ def _as_decided(intent: Intent, write: Write) -> Intent:
         return msgspec.structs.replace(intent, allocations=allocations)
     if isinstance(write, SetCreditLimit):
         return msgspec.structs.replace(intent, replaces=write.replaces)
-    return msgspec.structs.replace(intent, basis=write.allocations[0].version)
+    if write.allocations:
+        return msgspec.structs.replace(intent, basis=write.allocations[0].version)
+    return intent
 
 
 def _vanished(plan: Plan) -> tuple[Problem, ...]:

@@ -8,11 +8,11 @@ from decimal import Decimal
 import msgspec
 
 from engine.model.commands import SetBlock
-from engine.model.documents import Invoice, Phase
+from engine.model.documents import Customer, Invoice, LedgerEntry, Phase, SalesOrder
 from engine.model.events import DocumentsTold, Told
 from engine.model.records import CustomerRecord, InvoiceRecord
 from engine.rules.desk import Desk
-from engine.rules.echoes import Shift, book_shifts, customer_shifts, judge, shifts
+from engine.rules.echoes import Shift, book_shifts, customer_shifts, judge, paper_shift, shifts
 from engine.rules.intents import decide_intent, recheck_command
 from statemachines import CommandState, IntentState, InvoiceState, InvoiceTrigger
 
@@ -24,6 +24,11 @@ def take_documents(desk: Desk, told: DocumentsTold) -> None:
     """Apply one ERP transaction to all the documents that it touched, as one decision."""
     changed = [_take_customer(desk, customer) for customer in told.customers]
     changed += [_take_invoice(desk, invoice, told.at) for invoice in told.invoices]
+    changed += [
+        paper_shift(desk, paper.document)
+        for paper in told.papers
+        if isinstance(paper.document, SalesOrder | LedgerEntry)
+    ]
     for key in dict.fromkeys(key for keys in changed for key in keys):
         judge(desk, key, told.at)
     for customer in told.customers:
@@ -42,7 +47,7 @@ def _take_customer(desk: Desk, told: Told) -> list[str]:
         if old is not None:
             desk.put_customer(msgspec.structs.replace(old, deleted=True))
         return []
-    if isinstance(told.document, Invoice):
+    if not isinstance(told.document, Customer):
         return []
     version = told.document.content_version()
     changes = old.changes if old else ()

@@ -8,10 +8,13 @@ from engine.model import intents as asked
 from engine.model.canonical import money
 from engine.model.commands import (
     ApplyReceipt,
+    EntryLine,
     IssueMemo,
     Memo,
+    PostEntry,
     PostPayment,
     PromisedAllocation,
+    ReleaseOrder,
     ReverseApplication,
     SetBlock,
     SetCreditLimit,
@@ -53,6 +56,8 @@ def plan_intent(desk: Desk, intent: Intent, *, command: str | None, accept_stale
     """
     if isinstance(intent, asked.SetCreditLimit):
         return _plan_credit_limit(desk, intent, accept_stale=accept_stale)
+    if isinstance(intent, asked.ReleaseOrder | asked.PostEntry):
+        return Plan(write=_write_apart(intent))
     if isinstance(intent, Withdraw):
         raise TypeError("a withdrawal is carried out at once; there is nothing to plan")
     known = [(part, desk.invoice(part.invoice)) for part in intent.parts]
@@ -213,6 +218,23 @@ def _frees(record: InvoiceRecord, dispute: str) -> bool:
     known = find_dispute(record, dispute)
     others = any(other.alive and other.holds for other in record.disputes if other.id != dispute)
     return known is not None and known.holds and record.doc.blocked and not others
+
+
+def _write_apart(intent: asked.ReleaseOrder | asked.PostEntry) -> Write:
+    """A write that rests on no document that is kept: the ERP itself holds it against its books."""
+    company, customer, currency = intent.company, intent.customer, intent.currency
+    if isinstance(intent, asked.ReleaseOrder):
+        return ReleaseOrder(
+            company=company, customer=customer, currency=currency, amount=_NOTHING, order=intent.order
+        )  # fmt: skip
+    lines = tuple(
+        EntryLine(line.account, money(line.debit or _NOTHING), money(line.credit or _NOTHING), line.customer)
+        for line in intent.lines
+    )
+    return PostEntry(
+        company=company, customer=customer, currency=currency, amount=sum((line.debit for line in lines), _NOTHING),
+        date=intent.date, lines=lines, reference=intent.reference,
+    )  # fmt: skip
 
 
 def _plan_credit_limit(desk: Desk, intent: asked.SetCreditLimit, *, accept_stale: bool) -> Plan:

@@ -53,6 +53,16 @@ def load_commands(
     return {record.key: record for record in _decoded(cursor, CommandRecord)}
 
 
+def commands_of_orders(cursor: Cursor[Any], system: str, orders: Iterable[str]) -> set[str]:
+    """Keys of the commands that release one of these orders and are not known to be done."""
+    cursor.execute(
+        """SELECT key FROM command WHERE system = %s AND current AND state <> 'confirmed'
+             AND record -> 'write' ->> 'order' = ANY(%s)""",
+        (system, sorted(set(orders))),
+    )
+    return {str(key) for (key,) in cursor}
+
+
 def load_intents(
     cursor: Cursor[Any], system: str, ids: Iterable[str] = (), *, state: str | None = None
 ) -> dict[str, IntentRecord]:

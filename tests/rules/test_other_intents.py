@@ -8,17 +8,33 @@ import pytest
 
 from engine.model.commands import IssueMemo as MemoWrite
 from engine.model.commands import Memo, OutcomeKind, PostPayment, SetBlock, SetCreditLimit, command_key
-from engine.model.documents import Application, CreditAccount, Customer, Invoice, InvoiceType, Phase
+from engine.model.commands import PostEntry as EntryWrite
+from engine.model.commands import ReleaseOrder as OrderWrite
+from engine.model.documents import (
+    Application,
+    CreditAccount,
+    Customer,
+    Invoice,
+    InvoiceType,
+    LedgerEntry,
+    Phase,
+    SalesOrder,
+)
 from engine.model.events import DocumentsTold, Moved, Told
 from engine.model.intents import (
     Allocation,
     ApplyPayment,
     ApplyReceipt,
+    IntentError,
     IssueMemo,
+    PostEntry,
     RaiseDispute,
     RejectDispute,
+    ReleaseOrder,
     ReverseApplication,
+    Side,
     Withdraw,
+    parse_intent,
 )
 from engine.model.intents import SetCreditLimit as AskLimit
 from engine.rules.desk import Decision
@@ -343,3 +359,75 @@ def test_a_withdrawn_payment_that_shows_up_all_the_same_is_told(script: Script) 
     decision = script.told(paid(KEY))
     assert script.conflicts == ["late_effect"]
     assert any(isinstance(effect, Moved) and effect.trigger == "confirm" for effect in decision.effects)
+
+
+# Orders and entries
+
+
+def papers(script: Script, *docs: SalesOrder | LedgerEntry) -> Decision:
+    return script.play(DocumentsTold("tx", NOW, papers=tuple(Told(doc.key, doc, {}) for doc in docs)))
+
+
+@pytest.mark.parametrize("named", ["1", "SO-1"])
+def test_an_order_is_released_when_the_erp_lets_it_go_on(script: Script, named: str) -> None:
+    script.told(invoice(customer="8"))  # an invoice may have the same number in its own table
+    script.ask(
+        ReleaseOrder(
+            id="o1", system="erp", customer="7", company="1", order=named, currency="EUR", amount=Decimal("900.00")
+        )
+    )
+    assert isinstance(script.view.commands[key("o1")].write, OrderWrite)
+    script.send(key("o1"))
+    script.answer(OutcomeKind.ACCEPTED, key("o1"))
+    papers(script, SalesOrder("1", "SO-1", held=True), SalesOrder("2", "SO-2", held=False))
+    assert script.command("o1") == "accepted"
+    papers(script, SalesOrder("1", "SO-1", held=False))
+    assert (script.command("o1"), script.intent("o1")[0], script.conflicts) == ("confirmed", "done", [])
+
+
+def entry(name: str, second: str = "70.00") -> PostEntry:
+    sides = (Side("4000", debit=Decimal("70.00")), Side("1200", credit=Decimal(second), customer="7"))
+    return PostEntry(
+        id=name, system="erp", customer="7", company="1", currency="EUR", date=NOW.date(), lines=sides
+    )  # fmt: skip
+
+
+def test_an_entry_is_done_when_it_stands_posted_with_its_key_and_twice_is_a_conflict(script: Script) -> None:
+    script.ask(entry("e1"))
+    write = script.view.commands[key("e1")].write
+    assert isinstance(write, EntryWrite)
+    assert (write.amount, write.lines[1].credit) == (Decimal("70.00"), Decimal("70.00"))
+    script.send(key("e1"))
+    papers(script, LedgerEntry("5", None, key("e1"), final=False), LedgerEntry("6", "M6", "other", final=True))
+    assert script.command("e1") == "sent"
+    papers(script, LedgerEntry("5", "M5", key("e1"), final=True))
+    assert (script.command("e1"), script.intent("e1")[0]) == ("confirmed", "done")
+    papers(script, LedgerEntry("7", "M7", key("e1"), final=True))
+    assert script.conflicts == ["echo_mismatch"]
+
+
+def test_a_limit_is_not_taken_for_what_an_invoice_of_the_same_number_says(script: Script) -> None:
+    script.told(invoice(key="7", number="INV7", customer="8"))
+    tell(script, customer("500.00"))
+    script.ask(limit("l1", "800.00", "500.00"))
+    script.send(key("l1"))
+    tell(script, customer("800.00"))
+    assert (script.command("l1"), script.conflicts) == ("confirmed", [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"lines": (Side("1", debit=Decimal(1)), Side("2", credit=Decimal(2)))},
+            "its credits to 2",
+        ),
+        ({"lines": (Side("1", debit=Decimal(1), credit=Decimal(1)), Side("2"))}, "either a debit or a credit"),
+        ({"lines": (Side("1", debit=Decimal(-1)), Side("2", credit=Decimal(-1)))}, "greater than zero"),
+    ],
+)
+def test_an_entry_that_does_not_add_up_is_not_taken(changes: dict[str, Any], words: str) -> None:
+    wrong = msgspec.structs.replace(entry("e1"), **changes)
+    with pytest.raises(IntentError, match=words):
+        parse_intent(msgspec.json.encode(wrong))
+    assert parse_intent(msgspec.json.encode(entry("e1"))) == entry("e1")
