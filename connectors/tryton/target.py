@@ -5,20 +5,22 @@ written off or confirmed on the way; and every answer, or none, becomes an outco
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connectors.tryton.checking import check
 from connectors.tryton.finding import find, has_statements
 from connectors.tryton.looking import INVOICE, look, period_is_closed, rows, unsound
 from connectors.tryton.paying import pay
+from connectors.tryton.reading import read
 from connectors.tryton.rpc import RpcError, Session
 from connectors.tryton.settings import TargetOptions, read_options
 from connectors.tryton.statement import STATEMENT, post, remove_drafts, write_statement
 from connectors.tryton.writing import Attempt, outcome_of
 from engine.model.commands import Found, Outcome, OutcomeKind, Write
+from engine.model.documents import DocumentKind
 from engine.ports.errors import Unavailable
-from engine.ports.target import Capabilities, Finding, Guard
+from engine.ports.target import Capabilities, Finding, Guard, Reading
 
 
 class NotSetUpError(Exception):
@@ -97,6 +99,17 @@ class TrytonTarget:
             text = f"{found.reference} is {state or 'deleted'} in Tryton; somebody took back what arsync had applied"
             return Outcome(OutcomeKind.REJECTED, text, found.reference)
         return Outcome(OutcomeKind.ACCEPTED, "posted as a statement", found.reference)
+
+    def read(
+        self, kind: DocumentKind, *, after: str | None = None, keys: Sequence[str] | None = None
+    ) -> list[Reading]:
+        """What Tryton says of a page of documents, in the order of their ids."""
+        with self._session.within(self._options.deadline_seconds):
+            try:
+                companies = self._session.call("model.company.company.search", [], 0, None, [["id", "ASC"]])
+                return read(self._session, kind, companies, after, keys)
+            except RpcError as error:
+                raise Unavailable(f"{self._options.url}: {error}") from None
 
     def check(self) -> list[Finding]:
         """Whether this user of this Tryton can do what payments need."""

@@ -17,6 +17,7 @@ _VERBS = {
     "machines": ("machines", "machines"),
     "migrate": ("migrate", "migrate"),
     "pause": ("pausing", "pause"),
+    "reconcile": ("reconcile", "reconcile"),
     "restore": ("backup", "restore"),
     "resume": ("pausing", "resume"),
     "run": ("run", "run"),

@@ -1,16 +1,18 @@
-"""What a connector offers for writing: four verbs and what it is able to do.
+"""What a connector offers besides its change stream: verbs to write and to read, and what it is able to do.
 
-The dispatcher in `engine.flow` is the only caller. It never holds a database transaction during a call, gives each
-call a deadline, and turns every answer into an outcome that is journalled before anything follows from it.
+The dispatcher in `engine.flow` writes through it, `engine.flow.reconciling` reads. The dispatcher never holds a
+database transaction during a call, gives each call a deadline, and turns every answer into an outcome that is
+journalled before anything follows from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
 import msgspec
 
 from engine.model.commands import Found, Outcome, Write
+from engine.model.documents import DocumentKind
 
 Guard = Mapping[str, str]
 """The ERP's record names and the version tokens that they must still have."""
@@ -41,6 +43,17 @@ class Finding(msgspec.Struct, frozen=True):
     fix: str = ""
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """What the ERP's API says of one document now. It carries no position, so it is compared and never kept.
+
+    `facts` has, of an invoice, some of: number, customer, currency, total_amount, open_amount, erp_state; of a
+    customer: active, and for each company `receivable/<company>` and `credit_limit/<company>`.
+    """
+
+    key: str
+    facts: Mapping[str, object]
+
+
 class Target(Protocol):
     """One ERP instance to write to."""
 
@@ -62,6 +75,13 @@ class Target(Protocol):
 
     def resume(self, key: str, write: Write, found: Found) -> Outcome:
         """Bring a write of several steps that was found incomplete to its end; the steps done are not done again."""
+
+    def read(
+        self, kind: DocumentKind, *, after: str | None = None, keys: Sequence[str] | None = None
+    ) -> list[Reading]:
+        """A page of documents of one kind, in an order of the ERP's own that goes on `after` a key; the last page is
+        empty. With `keys`, just these. Raises `Unavailable` when they cannot be read now.
+        """
 
     def check(self) -> list[Finding]:
         """What is wrong with the set-up, each with its fix."""

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from psycopg import Cursor
+from psycopg import Connection, Cursor
 
 from engine.model.canonical import canonical_bytes
+from engine.model.documents import Customer, DocumentKind, Invoice
 from engine.model.records import CommandRecord, ConflictRecord, CustomerRecord, IntentRecord, InvoiceRecord
 from engine.store.bulk import upsert
 
@@ -39,6 +40,23 @@ def load_customers(cursor: Cursor[Any], system: str, keys: Iterable[str]) -> dic
         "SELECT record::text FROM customer WHERE system = %s AND key = ANY(%s)", (system, sorted(set(keys)))
     )
     return {record.key: record for record in _decoded(cursor, CustomerRecord)}
+
+
+def kept_documents(
+    connection: Connection[Any], system: str, kind: DocumentKind, keys: Iterable[str] | None
+) -> dict[str, Invoice | Customer]:
+    """What the store holds of a kind and the ERP has not deleted: these keys, or all."""
+    table = "invoice" if kind is DocumentKind.INVOICE else "customer"
+    asked = {"system": system, "keys": None if keys is None else sorted(keys)}
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(
+            f"""SELECT record::text FROM {table}
+                WHERE system = %(system)s AND NOT deleted AND (%(keys)s::text[] IS NULL OR key = ANY(%(keys)s))""",  # noqa: S608
+            asked,
+        )
+        if kind is DocumentKind.INVOICE:
+            return {record.key: record.doc for record in _decoded(cursor, InvoiceRecord)}
+        return {record.key: record.doc for record in _decoded(cursor, CustomerRecord)}
 
 
 def load_commands(

@@ -2,16 +2,17 @@
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
 
 from engine.flow.entering import load_view, take_event
 from engine.model.commands import Found, Outcome, OutcomeKind, Write
-from engine.model.documents import Application, Invoice, InvoiceType, Phase
+from engine.model.documents import Application, DocumentKind, Invoice, InvoiceType, Phase
 from engine.model.events import DocumentsTold, Told
 from engine.ports.errors import Unavailable
-from engine.ports.target import Capabilities, Finding, Guard
+from engine.ports.target import Capabilities, Finding, Guard, Reading
 from engine.rules.policy import Policy
 from engine.store.unit import Connection, unit_of_work
 
@@ -139,6 +140,13 @@ class FaultyErp:
         del self.halves[key]
         self._do(key, write)
         return Outcome(OutcomeKind.ACCEPTED, "", found.reference)
+
+    def read(
+        self, kind: DocumentKind, *, after: str | None = None, keys: Sequence[str] | None = None
+    ) -> list[Reading]:
+        docs = [Reading(key, msgspec.structs.asdict(doc)) for key, doc in sorted(self.invoices.items())]
+        wanted = [doc for doc in docs if (keys is None or doc.key in keys) and doc.key > (after or "")]
+        return wanted if kind is DocumentKind.INVOICE else []
 
     def check(self) -> list[Finding]:
         return []
