@@ -29,7 +29,8 @@ STOP_SECONDS = 20.0
 LOG_LINES = 25
 
 CONFIG = """\
-log_format = "json"
+[log]
+format = "json"
 
 [daemon]
 port = 0

@@ -50,7 +50,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One ERP: its connector, where its changes come from, and where commands go.
 
-    `mode` is `write`, or `observe`: everything is read and decided, and nothing is written.
+    `mode` is `write`, or `observe`: everything is read and decided, and nothing is written. Invoices of before
+    `start_date` are mirrored, and no intent about them is carried out.
     """
 
     connector: str
@@ -59,6 +60,7 @@ class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicyConfig = PolicyConfig()
     limits: LimitsConfig = LimitsConfig()
     mode: Literal["write", "observe"] = "write"
+    start_date: dt.date | None = None
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,13 +76,23 @@ class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     brake: int = 100
 
 
+class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where `run` logs: to standard error, or to a `file` that is set aside at `megabytes` and of which `keep` older
+    ones stay."""
+
+    format: Literal["console", "json"] = "console"
+    file: str | None = None
+    megabytes: float = 20
+    keep: int = 5
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
     store: StoreConfig = StoreConfig()
     daemon: DaemonConfig = DaemonConfig()
     systems: dict[str, SystemConfig] = {}
-    log_format: str = "console"
+    log: LogConfig = LogConfig()
 
 
 def load_config(path: str | None) -> tuple[Config, Path]:
@@ -112,14 +124,16 @@ def load_config(path: str | None) -> tuple[Config, Path]:
     return config, file.resolve().parent
 
 
-def policy_of(config: PolicyConfig) -> Policy:
-    """The policy as a value for the rules."""
+def policy_of(system: SystemConfig) -> Policy:
+    """A system's policy as a value for the rules."""
+    config = system.policy
     return Policy(
         choices=config.choices,
         settle_time=dt.timedelta(seconds=config.settle_seconds),
         unknown_for=dt.timedelta(seconds=config.unknown_document_seconds),
         retry_after=dt.timedelta(seconds=config.retry_seconds),
         most_stales=config.most_stales,
+        start_date=system.start_date,
     )
 
 

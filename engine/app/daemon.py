@@ -97,7 +97,7 @@ def _reading(
     return Reading(
         system=orders.system,
         mapping=connector.mapping,
-        policy=policy_of(chosen.policy),
+        policy=policy_of(chosen),
         open_source=open_source,
         connect=store.connect,
         clock=now,
@@ -181,7 +181,7 @@ def _dispatcher(
         store.connect,
         system,
         target,
-        policy_of(chosen.policy),
+        policy_of(chosen),
         now,
         owner=f"{os.getpid()}/{place}",
         versions={"mapping": connector.mapping.version},

@@ -48,7 +48,7 @@ class Policy(msgspec.Struct, frozen=True):
     for a document that the ERP has not told yet. `retry_after`: pause before a command that was put back is tried
     again; a stale one whose reason the change stream has not shown waits longer each time, up to a minute.
     `most_stales`: how often guards may prove stale, or one guard again and again while the change stream shows no
-    reason, before a person must look.
+    reason, before a person must look. `start_date`: invoices of before it are left to people.
     """
 
     choices: dict[ConflictKind, Choice] = {}
@@ -56,6 +56,7 @@ class Policy(msgspec.Struct, frozen=True):
     unknown_for: dt.timedelta = dt.timedelta(minutes=15)
     retry_after: dt.timedelta = dt.timedelta(seconds=2)
     most_stales: int = 20
+    start_date: dt.date | None = None
 
     def choice(self, kind: ConflictKind) -> Choice:
         """What to do about a conflict of this kind."""

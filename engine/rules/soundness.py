@@ -55,6 +55,11 @@ def check_part(
     if doc.phase is Phase.DRAFT:
         add(ConflictKind.PRECONDITION_FAILED, "plan.draft",
             f"Invoice {name} is still a draft in the ERP; it must be posted first.", "phase")  # fmt: skip
+    start = desk.policy.start_date
+    if start is not None and doc.invoice_date is not None and doc.invoice_date < start:
+        add(ConflictKind.PRECONDITION_FAILED, "plan.before_start",
+            f"Invoice {name} is of {doc.invoice_date}; arsync acts on invoices from {start} on.",
+            "invoice_date")  # fmt: skip
     if isinstance(intent, ApplyPayment | ApplyReceipt):
         problems += _money_problems(desk, intent, allocation, record, command, fresh=fresh)
     if not fresh and not accept_stale:

@@ -37,7 +37,7 @@ class Daemon:
         self.ready_file = folder / "ready.json"
         (folder / "capture.jsonl").write_text(captured(1, "first") + "\n" + captured(2, "last") + "\n")
         (folder / "arsync.toml").write_text(
-            'log_format = "json"\n[daemon]\nport = 0\n[systems.erp]\nconnector = "tryton"\n'
+            '[log]\nformat = "json"\n[daemon]\nport = 0\n[systems.erp]\nconnector = "tryton"\n'
             '[systems.erp.source]\ntype = "capture"\npath = "capture.jsonl"\n'
         )
         self.process: subprocess.Popen[str] | None = None

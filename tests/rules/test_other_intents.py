@@ -1,5 +1,6 @@
 """What the AR side asks for besides payments: disputes, memos, receipts on account, credit limits, withdrawals."""
 
+import datetime as dt
 from decimal import Decimal
 from typing import Any
 
@@ -38,6 +39,7 @@ from engine.model.intents import (
 )
 from engine.model.intents import SetCreditLimit as AskLimit
 from engine.rules.desk import Decision
+from engine.rules.policy import Policy
 from tests.rules.payment_script import KEY, NOW, Script, invoice, paid, part, refusals
 
 
@@ -431,3 +433,15 @@ def test_an_entry_that_does_not_add_up_is_not_taken(changes: dict[str, Any], wor
     with pytest.raises(IntentError, match=words):
         parse_intent(msgspec.json.encode(wrong))
     assert parse_intent(msgspec.json.encode(entry("e1"))) == entry("e1")
+
+
+def test_what_is_older_than_the_start_date_is_left_to_people(script: Script) -> None:
+    script.policy = Policy(start_date=dt.date(2026, 11, 2))
+    script.submit("60.00")
+    assert script.intent("pay-1") == ("held", "precondition_failed")
+    (conflict,) = script.view.conflicts.values()
+    assert conflict.rule == "plan.before_start"
+    script.told(invoice(key="2", number="INV2", invoice_date=dt.date(2026, 11, 2)))
+    newer = {**script.about("a1"), "invoice": "2", "basis": script.view.invoices["2"].version}
+    script.ask(ApplyReceipt(**newer, receipt="BANK"))
+    assert script.intent("a1")[0] == "planned"

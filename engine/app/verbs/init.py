@@ -9,7 +9,11 @@ _HEAD = """\
 # Secrets never stand in this file: a secret setting x is given as x_env (the name of an environment variable)
 # or x_file (a file that holds it, relative to this one).
 
-# log_format = "console"        # or "json"
+[log]
+# format = "console"            # or "json"
+# file = "arsync.log"           # instead of standard error; relative to this file
+# megabytes = 20                # a larger one is set aside,
+# keep = 5                      # and so many older ones stay
 
 [store]
 # folder = ".arsync"            # arsync runs its own PostgreSQL here, unless a dsn is given:
@@ -26,6 +30,7 @@ _SYSTEM = """
 [systems.{name}]
 connector = "{connector}"
 # mode = "write"                # or "observe": read and decide, write nothing; see `arsync commands list --would`
+# start_date = 2026-01-01       # invoices of before are mirrored, and left to people
 
 {example}
 [systems.{name}.limits]

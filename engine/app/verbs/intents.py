@@ -135,7 +135,7 @@ def _submit(
     _, chosen = choose_system(config, system)
     enter_system(connection, system, chosen.connector)
     versions = {"mapping": registry.connector(chosen.connector).mapping.version}
-    results = take(connection, system, [intent for _, intent in numbered], policy_of(chosen.policy), now, versions)
+    results = take(connection, system, [intent for _, intent in numbered], policy_of(chosen), now, versions)
     troubles = [
         f"line {number}: {result.trouble}"
         for (number, _), result in zip(numbered, results, strict=True)

@@ -35,7 +35,7 @@ def run(
     from engine.app.wiring import open_store
 
     config, folder = settings
-    set_up_logs(config.log_format)
+    set_up_logs(config.log, folder)
     name, chosen = choose_system(config, system)
     orders = Orders(name, capture, until_end, batch_size, new_epoch, ready_file)
     with open_store(config, folder) as store:
