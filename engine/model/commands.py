@@ -102,14 +102,20 @@ class Memo(StrEnum):
 
 class IssueMemo(_Write, frozen=True, kw_only=True, tag="issue_memo"):
     """Issue a credit or debit memo about the one invoice in `allocations`: a document of its own, with the key as
-    its reference. A credit memo that equals what is open clears the invoice, any other stands open by itself.
+    its reference.
 
-    `lift_block`: the invoice's open items are free to be paid again afterwards.
+    `clears`: it equals what is open, so that the two clear each other; any other stands open by itself. `lift_block`:
+    the invoice's open items are free to be paid again afterwards.
     """
 
     date: dt.date
     memo: Memo
+    clears: bool = False
     lift_block: bool = False
+
+    @property
+    def promise(self) -> dict[str, Decimal]:
+        return {a.invoice: Decimal(1) for a in self.allocations} if self.clears or self.lift_block else {}
 
     @property
     def carried(self) -> Decimal:
@@ -141,10 +147,11 @@ class SetBlock(_Write, frozen=True, kw_only=True, tag="set_block"):
 class ApplyReceipt(_Write, frozen=True, kw_only=True, tag="apply_receipt"):
     """Apply a receipt that the ERP holds on account to the one invoice in `allocations`.
 
-    `receipt` is the text that its open item carries, or the item itself.
+    `receipt` is the text that its open item carries, or the item itself. `clears`: it equals what is open.
     """
 
     receipt: str
+    clears: bool = False
 
     @property
     def claims(self) -> bool:

@@ -141,17 +141,16 @@ class CommandRecord(msgspec.Struct, frozen=True):
 
     def promised(self, document: str) -> Decimal | None:
         """What a document was promised to show, own direction; of a new one, whichever carries our key."""
-        carried = self.write.carried
-        return self.write.promise.get(document) if carried is None else carried
+        return self.write.promise.get(document, self.write.carried)
 
     @property
     def echo_complete(self) -> bool:
         """Everything promised was seen in the change stream, and nothing else."""
-        if self.write.carried is not None:
-            return list(self.echoed.values()) == [self.write.carried]
-        promise = self.write.promise
+        promise, carried = self.write.promise, self.write.carried
         shown = all(self.echoed.get(key, Decimal(0)) >= amount for key, amount in promise.items())
-        return shown and not self.excess
+        if carried is None:
+            return shown and not self.excess
+        return shown and [amount for key, amount in self.echoed.items() if key not in promise] == [carried]
 
     @property
     def excess(self) -> Decimal:
@@ -160,12 +159,13 @@ class CommandRecord(msgspec.Struct, frozen=True):
         What a receipt left on account may be applied later, to any invoice; and once it is confirmed, people may move
         its money about.
         """
-        write, shown = self.write, sum(self.echoed.values(), Decimal(0))
+        write, promise = self.write, self.write.promise
         if write.carried is not None:
-            return max(shown - write.carried, Decimal(0))
-        promise = write.promise
+            made = sum((amount for key, amount in self.echoed.items() if key not in promise), Decimal(0))
+            return max(made - write.carried, Decimal(0))
         spare = write.on_account if isinstance(write, PostPayment) else Decimal(0)
         if self.state == CommandState.CONFIRMED:
+            shown = sum(self.echoed.values(), Decimal(0))
             return max(shown - sum(promise.values(), spare), Decimal(0))
         over = (amount - promise.get(key, Decimal(0)) for key, amount in self.echoed.items())
         return max(sum((one for one in over if one > 0), Decimal(0)) - spare, Decimal(0))

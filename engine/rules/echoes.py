@@ -32,6 +32,7 @@ from engine.rules.disputes import end_credited
 from engine.rules.intents import stop_intent
 from statemachines import CommandState, ConflictState, IntentState
 
+_CLEARED = (Phase.CLEARED, Phase.FINAL)
 _STANDING = (Phase.OPEN, Phase.CLEARED, Phase.FINAL)
 _GIVEN_UP = (CommandState.REJECTED, CommandState.SUPERSEDED, CommandState.WITHDRAWN)
 _MOOT_BY_CONFIRMING = (
@@ -93,8 +94,10 @@ def _by_value(write: Write, doc: Invoice) -> Decimal:
     match write:
         case SetBlock():
             fulfilled = doc.blocked == write.blocked
+        case IssueMemo():
+            fulfilled = not (write.lift_block and doc.blocked) and (not write.clears or doc.phase in _CLEARED)
         case ApplyReceipt():
-            fulfilled = any(
+            fulfilled = (not write.clears or doc.phase in _CLEARED) and any(
                 write.receipt in (one.text, one.item) and one.amount == write.amount for one in doc.applications
             )
         case ReverseApplication():
@@ -187,6 +190,7 @@ def _reversed_by_us(desk: Desk, old: Invoice | None, doc: Invoice) -> set[str | 
 
 def judge(desk: Desk, key: str, at: dt.datetime) -> None:
     """Hold what all documents show of a command against its promise, once a whole ERP transaction is taken in."""
+    _note_sequel(desk, key)
     command = desk.command(key)
     if command is None:
         return
@@ -195,7 +199,7 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
         record = desk.invoice(invoice)
         promised = command.promised(invoice)
         elsewhere = record is not None and (record.doc.customer, record.doc.currency) != whose
-        twice = command.write.carried is not None and len(command.echoed) > 1
+        twice = command.write.carried is not None and invoice not in command.write.promise
         if elsewhere or (command.excess and (twice or shown > (promised or 0))):
             _contradicted(desk, command, invoice, shown, at)
             return
@@ -204,11 +208,26 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
     _tell_if_late(desk, command, at)
     if command.echo_complete:
         _confirm(desk, command)
-    elif command.write.by_value:
-        return  # it showed what was wanted, and no longer does
+    elif command.write.by_value or command.write.carried is not None:
+        return  # a part of what was wanted; the rest is another step of the same command
     elif command.state in (CommandState.PENDING, CommandState.STALE):
         # A part is there of what was thought not done: it is looked up, not sent or decided again.
         desk.move_command(command.key, "lose_answer", due_at=at)
+
+
+def _note_sequel(desk: Desk, key: str) -> None:
+    """Once the ERP shows the document that it made for a command, note what else was promised and is so by now."""
+    command = desk.command(key)
+    if command is None or command.write.carried is None or not command.write.promise:
+        return
+    made = {name: amount for name, amount in command.echoed.items() if name not in command.write.promise}
+    shown = dict(made)
+    for name in command.write.promise if made else ():
+        record = desk.invoice(name)
+        if record is not None and (amount := _by_value(command.write, record.doc)):
+            shown[name] = amount
+    if shown != command.echoed:
+        desk.put_command(msgspec.structs.replace(command, echoed=shown))
 
 
 def _confirm(desk: Desk, command: CommandRecord) -> None:

@@ -82,7 +82,10 @@ def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
     desk.put_invoice(record)
     _lead(desk, old, record)
     book_shifts(desk, old.doc if old else None, doc, moved, at)
-    return [shift.command for shift in moved]
+    sequels = [
+        key for key in (old.changes if old else ()) if (c := desk.command(key)) and c.write.carried is not None
+    ]
+    return [*(shift.command for shift in moved), *sequels]
 
 
 def _lead(desk: Desk, old: InvoiceRecord | None, record: InvoiceRecord) -> None:

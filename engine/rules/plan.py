@@ -142,12 +142,13 @@ def _write_for_one(intent: OneInvoiceIntent, record: InvoiceRecord) -> Write | N
             return IssueMemo(
                 company=company, customer=customer, currency=currency, amount=money(intent.amount), date=intent.date,
                 allocations=(promised,), reference=intent.reason_code, memo=intent.memo,
+                clears=intent.memo is Memo.CREDIT and doc.phase is Phase.OPEN and doc.balance == intent.amount,
                 lift_block=intent.dispute is not None and _frees(record, intent.dispute),
             )  # fmt: skip
         case asked.ApplyReceipt():
             return ApplyReceipt(
                 company=company, customer=customer, currency=currency, amount=money(intent.amount),
-                allocations=(promised,), receipt=intent.receipt,
+                allocations=(promised,), receipt=intent.receipt, clears=doc.balance == intent.amount,
             )  # fmt: skip
         case asked.ReverseApplication():
             return ReverseApplication(

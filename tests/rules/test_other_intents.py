@@ -124,6 +124,8 @@ def test_an_approved_dispute_is_credited_once_and_over_when_the_erp_shows_the_me
     script.send(key("m1"))
     script.answer(OutcomeKind.UNKNOWN, key("m1"))
     script.told(memo("m1"))
+    assert script.command("m1") == "unknown", "the invoice is still blocked"
+    script.told(invoice())
     assert (script.intent("m1")[0], script.command("m1")) == ("done", "confirmed")
     assert disputes(script) == [("d1", "closed")]
     assert script.view.invoices["1"].state == "open"
@@ -173,6 +175,32 @@ def test_a_draft_that_carries_the_key_is_no_echo(script: Script) -> None:
     assert script.command("m1") == "confirmed"
     script.told(memo("m1", phase=Phase.VOID))
     assert script.conflicts == ["erp_reversed"]
+
+
+@pytest.mark.parametrize("first", ["memo", "invoice"])
+def test_a_memo_over_all_that_is_open_is_done_when_the_two_have_cleared_each_other(
+    script: Script, first: str
+) -> None:
+    script.ask(IssueMemo(**script.about("m1"), memo=Memo.CREDIT, date=NOW.date()))
+    write = script.view.commands[key("m1")].write
+    assert isinstance(write, MemoWrite)
+    assert write.clears
+    script.send(key("m1"))
+    cleared = invoice(open_amount=Decimal("0.00"), phase=Phase.FINAL, due=())
+    script.told(*[memo("m1", "100.00"), cleared][:: 1 if first == "memo" else -1][:1])
+    assert script.command("m1") == "sent"
+    script.told(*[memo("m1", "100.00"), cleared][:: 1 if first == "memo" else -1][1:])
+    assert (script.command("m1"), script.intent("m1")[0]) == ("confirmed", "done")
+    assert script.conflicts == []
+
+
+def test_what_a_memo_is_followed_by_proves_nothing_of_the_memo(script: Script) -> None:
+    script.ask(IssueMemo(**script.about("m1"), memo=Memo.CREDIT, date=NOW.date()))
+    script.send(key("m1"))
+    script.told(invoice(open_amount=Decimal("0.00"), phase=Phase.FINAL, due=()))
+    assert script.view.commands[key("m1")].echoed == {}
+    script.answer(OutcomeKind.REJECTED, key("m1"))
+    assert (script.command("m1"), script.conflicts) == ("rejected", ["erp_rejected"])
 
 
 def test_no_more_is_credited_than_the_invoice_comes_to(script: Script) -> None:
