@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from connectors.tryton.rpc import Session
-from engine.model.commands import Outcome, OutcomeKind, Write
+from engine.model.commands import Outcome, OutcomeKind, PostPayment, Write
 from engine.ports.target import Guard
 
 INVOICE = "account.invoice"
@@ -40,44 +40,73 @@ class Look(msgspec.Struct, frozen=True):
 
 
 def unsound(write: Write, guard: Guard) -> str | None:
-    """Why a payment cannot be written as it stands, whatever Tryton's books say; None when it can."""
+    """Why a write cannot be carried out as it stands, whatever Tryton's books say; None when it can."""
     numbers = [a.invoice for a in write.allocations]
-    if not numbers or not all(number.isdecimal() for number in (*numbers, write.company, write.customer)):
-        return "the payment names no invoices of Tryton's, or not by their ids"
+    if not all(number.isdecimal() for number in (*numbers, write.company)):
+        return f"{write.title} names invoices or a company not by Tryton's ids"
     if len(set(numbers)) < len(numbers):
-        return "the payment names an invoice twice"
+        return f"{write.title} names an invoice twice"
     wrong = next((a for a in write.allocations if a.amount <= 0), None)
     if wrong is not None:
         return f"the payment applies {wrong.amount} to {INVOICE},{wrong.invoice}; only amounts above zero can be paid"
-    applied = sum((a.amount for a in write.allocations), Decimal(0))
-    if applied != write.amount:
-        return f"the payment is {write.amount} and applies {applied}; arsync books no money that is not applied"
+    if isinstance(write, PostPayment):
+        if not numbers or not write.customer.isdecimal():
+            return "the payment names no invoices of Tryton's, or not its customer by the id"
+        money = sum((a.amount - a.written_off for a in write.allocations), write.on_account)
+        if money != write.amount:
+            return f"the payment is {write.amount} and applies {money}; arsync books no money that is not applied"
     blind = next((number for number in numbers if f"{INVOICE},{number}" not in guard), None)
     if blind is not None:
         return f"{INVOICE},{blind} comes without the token it was decided on; arsync does not write blindly"
     return None
 
 
-def look(session: Session, write: Write, guard: Guard) -> Look:
-    """Read the invoices of a payment that is not `unsound` and compare every token; nothing is written."""
+def stale(session: Session, write: Write, guard: Guard) -> Outcome | dict[int, dict[str, Any]]:
+    """Compare every token of a write that is not `unsound`; nothing is written.
+
+    Gives the invoices as Tryton tells them now, by id, or the outcome that stands already.
+    """
     ids = [int(a.invoice) for a in write.allocations]
     names = ["type", "state", "party", "company", "currency", "account", "amount_to_pay", "lines_to_pay",
              "payment_lines", "currency.code", "_timestamp"]  # fmt: skip
     found = {row["id"]: row for row in rows(session, INVOICE, [["id", "in", ids]], names)}
     moved = _moved(session, guard, found)
-    if moved is not None:
-        return Look(outcome=Outcome(OutcomeKind.STALE, moved))
+    return found if moved is None else Outcome(OutcomeKind.STALE, moved)
+
+
+def misplaced(row: dict[str, Any], write: Write) -> str | None:
+    """Why an invoice is not one that this write can be about, though every token is as it was."""
+    name = f"{INVOICE},{row['id']}"
+    if row["type"] != "out":
+        return f"{name} is not an invoice to a customer"
+    if str(row["company"]) != write.company or str(row["party"]) != write.customer:
+        return f"{name} belongs to another company or customer than {write.title}"
+    if row["currency."]["code"] != write.currency:
+        return f"{name} is in {row['currency.']['code']}, not in {write.currency} as {write.title}"
+    return None
+
+
+def look(session: Session, write: PostPayment, guard: Guard) -> Look:
+    """Read the invoices of a payment that is not `unsound` and compare every token; nothing is written."""
+    found = stale(session, write, guard)
+    if isinstance(found, Outcome):
+        return Look(outcome=found)
     invoices = []
-    for allocation, number in zip(write.allocations, ids, strict=True):
-        row = found[number]
+    for allocation in write.allocations:
+        row = found[int(allocation.invoice)]
         trouble = _trouble(row, write, allocation.amount)
         if trouble is not None:
-            return Look(outcome=Outcome(OutcomeKind.REJECTED, trouble, reason="precondition_failed"))
+            return Look(outcome=refused(trouble))
         invoices.append(
-            Invoice(number, row["party"], row["company"], row["currency"], row["account"], row["amount_to_pay"],
+            Invoice(row["id"], row["party"], row["company"], row["currency"], row["account"], row["amount_to_pay"],
                     allocation.amount)
         )  # fmt: skip
     return Look(tuple(invoices))
+
+
+def refused(sentence: str) -> Outcome:
+    """An outcome for what must not be tried."""
+    return Outcome(OutcomeKind.REJECTED, sentence, reason="precondition_failed")
 
 
 def period_is_closed(session: Session, company: str, day: dt.date) -> bool:
@@ -118,17 +147,14 @@ def _moved(session: Session, guard: Guard, invoices: dict[int, dict[str, Any]]) 
     return None
 
 
-def _trouble(row: dict[str, Any], write: Write, amount: Decimal) -> str | None:
+def _trouble(row: dict[str, Any], write: PostPayment, amount: Decimal) -> str | None:
     """Why a payment of this amount must not be tried, though every token is as it was."""
     name = f"{INVOICE},{row['id']}"
-    if row["type"] != "out":
-        return f"{name} is not an invoice to a customer"
+    wrong = misplaced(row, write)
+    if wrong is not None:
+        return wrong
     if row["state"] != "posted":
         return f"{name} is {row['state']} in Tryton; only a posted invoice can be paid"
-    if str(row["company"]) != write.company or str(row["party"]) != write.customer:
-        return f"{name} belongs to another company or customer than the payment says"
-    if row["currency."]["code"] != write.currency:
-        return f"{name} is in {row['currency.']['code']}, the payment in {write.currency}"
     if row["amount_to_pay"] <= 0:
         return f"{name} has {row['amount_to_pay']} to pay; a receipt cannot be applied to it"
     if amount > row["amount_to_pay"]:

@@ -5,12 +5,12 @@ from typing import Any
 from connectors.tryton.looking import INVOICE, Invoice
 from connectors.tryton.rpc import Session
 from connectors.tryton.writing import Attempt
-from engine.model.commands import Outcome, OutcomeKind, Write
+from engine.model.commands import Outcome, OutcomeKind, PostPayment
 from engine.ports.target import Guard
 
 
 def pay(
-    session: Session, attempt: Attempt, key: str, write: Write, invoice: Invoice, method: int, guard: Guard
+    session: Session, attempt: Attempt, key: str, write: PostPayment, invoice: Invoice, method: int, guard: Guard
 ) -> Outcome:
     """Book the receipt. Tryton compares the invoice's token in the call that writes.
 

@@ -16,8 +16,9 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `timeout` bounds one call, `deadline_seconds` all calls of one payment. `in_doubt_seconds` is how long Tryton may
     still commit a request whose answer was lost: its own request limit with the repeats that it makes of a
     transaction. `payment_method` (name or id) and `statement_journals` (names by currency code) say which to book
-    with; without them the only one is taken, or the oldest. `ca_file` holds the certificates to trust instead of
-    the system's.
+    with; without them the only one is taken, or the oldest. So it is with `write_off`, the write-off method whose
+    account takes what is given up of a deduction, and with `entry_journal`, the journal of ledger entries. `ca_file`
+    holds the certificates to trust instead of the system's.
     """
 
     url: str
@@ -30,6 +31,8 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     settle_seconds: float = 60.0
     payment_method: str | int | None = None
     statement_journals: dict[str, str] = {}
+    write_off: str | None = None
+    entry_journal: str | None = None
     ca_file: str | None = None
 
     def __repr__(self) -> str:

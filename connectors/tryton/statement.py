@@ -1,4 +1,5 @@
-"""One receipt for several invoices, as a bank statement of Tryton. The key is the number of each of its lines.
+"""One receipt as a bank statement of Tryton: for several invoices, with deductions given up, or with money that stays
+on account. The key is the number of each of its lines, which makes them one entry.
 
 A draft changes no books: it counts as nothing done, and one that was left behind is removed before the next is made.
 Validating applies the money to all its invoices at once, or to none; posting makes the entries final.
@@ -14,7 +15,7 @@ import msgspec
 from connectors.tryton.looking import INVOICE, Invoice, rows
 from connectors.tryton.rpc import Concurrency, RpcError, Session, UserError, WarningRaised
 from connectors.tryton.writing import Attempt
-from engine.model.commands import Outcome, OutcomeKind, Write
+from engine.model.commands import Outcome, OutcomeKind, PostPayment
 from engine.ports.target import Guard
 
 STATEMENT = "account.statement"
@@ -50,19 +51,20 @@ def write_statement(
     session: Session,
     attempt: Attempt,
     key: str,
-    write: Write,
+    write: PostPayment,
     invoices: tuple[Invoice, ...],
     journal: Mapping[str, Any],
+    losses: int | None,
     guard: Guard,
 ) -> Outcome:
-    """Make the draft, apply it, post it."""
+    """Make the draft, apply it, post it. `losses` is the account that takes what is written off."""
     values = {
         "name": key,
         "company": int(write.company),
         "journal": journal["id"],
         "date": write.date,
         **_announced(session, write, journal),
-        "lines": [["create", [_line(key, write, invoice, place) for place, invoice in enumerate(invoices, 1)]]],
+        "lines": [["create", _lines(key, write, invoices, losses)]],
     }
     (number,) = session.call(f"model.{STATEMENT}.create", [values])
     try:
@@ -119,20 +121,23 @@ def _state(session: Session, number: int) -> str | None:
     return next((row["state"] for row in rows(session, STATEMENT, [["id", "=", number]], ["state"])), None)
 
 
-def _line(key: str, write: Write, invoice: Invoice, place: int) -> dict[str, Any]:
-    return {
-        "sequence": place,
-        "number": key,
-        "description": write.reference or key,
-        "date": write.date,
-        "amount": invoice.amount,
-        "party": invoice.party,
-        "account": invoice.account,
-        "related_to": f"{INVOICE},{invoice.id}",
-    }
+def _lines(key: str, write: PostPayment, invoices: tuple[Invoice, ...], losses: int | None) -> list[dict[str, Any]]:
+    """What comes off each invoice; less what is given up; and what stays on account. The sum is the money."""
+    first = invoices[0]
+    common = {"number": key, "description": write.reference or key, "date": write.date, "party": first.party}
+    lines: list[dict[str, Any]] = [
+        {"amount": invoice.amount, "account": invoice.account, "related_to": f"{INVOICE},{invoice.id}"}
+        for invoice in invoices
+    ]
+    given_up = sum((a.written_off for a in write.allocations), Decimal(0))
+    if given_up:
+        lines.append({"amount": -given_up, "account": losses})
+    if write.on_account:
+        lines.append({"amount": write.on_account, "account": first.account})
+    return [{"sequence": place, **common, **line} for place, line in enumerate(lines, 1)]
 
 
-def _announced(session: Session, write: Write, journal: Mapping[str, Any]) -> dict[str, Any]:
+def _announced(session: Session, write: PostPayment, journal: Mapping[str, Any]) -> dict[str, Any]:
     """What the journal holds a statement's lines against."""
     if journal["validation"] == "number_of_lines":
         # Tryton counts neighbours with the same number, date and party as one, and these are all of that kind.

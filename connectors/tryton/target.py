@@ -8,16 +8,34 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from connectors.tryton.applying import apply, find_receipt, find_reversal, reverse, settle
+from connectors.tryton.blocking import find_block, set_block
 from connectors.tryton.checking import check
+from connectors.tryton.crediting import find_limit, find_release, release, set_limit
+from connectors.tryton.entries import find_entry, post_entry
 from connectors.tryton.finding import find, has_statements
-from connectors.tryton.looking import INVOICE, look, period_is_closed, rows, unsound
+from connectors.tryton.looking import INVOICE, look, period_is_closed, refused, rows, stale, unsound
+from connectors.tryton.memos import find_memo, follow, issue
 from connectors.tryton.paying import pay
 from connectors.tryton.reading import read
 from connectors.tryton.rpc import RpcError, Session
 from connectors.tryton.settings import TargetOptions, read_options
 from connectors.tryton.statement import STATEMENT, post, remove_drafts, write_statement
 from connectors.tryton.writing import Attempt, outcome_of
-from engine.model.commands import Found, Outcome, OutcomeKind, Write
+from engine.model.commands import (
+    ApplyReceipt,
+    Found,
+    IssueMemo,
+    Outcome,
+    OutcomeKind,
+    PostEntry,
+    PostPayment,
+    ReleaseOrder,
+    ReverseApplication,
+    SetBlock,
+    SetCreditLimit,
+    Write,
+)
 from engine.model.documents import DocumentKind
 from engine.ports.errors import Unavailable
 from engine.ports.target import Capabilities, Finding, Guard, Reading
@@ -58,47 +76,39 @@ class TrytonTarget:
         )
 
     def send(self, key: str, write: Write, guard: Guard) -> Outcome:
-        """Book a receipt: by the pay wizard for one invoice, as a statement for several."""
+        """Carry a write out: a receipt by the pay wizard or as a statement, all else by the calls of its own file."""
         trouble = unsound(write, guard)
         if trouble is not None:
-            return Outcome(OutcomeKind.REJECTED, trouble, reason="precondition_failed")
+            return refused(trouble)
         attempt = Attempt()
         with self._session.within(self._options.deadline_seconds):
             try:
                 outcome = self._send(attempt, key, write, guard)
             except NotSetUpError as error:
-                return Outcome(OutcomeKind.REJECTED, str(error), reason="precondition_failed")
+                return refused(str(error))
             except RpcError as error:
                 outcome = outcome_of(error, attempt)
             if outcome.kind is OutcomeKind.REJECTED:
                 outcome = self._refused(outcome, write, guard)
             return outcome
 
-    def find(self, key: str) -> Found | None:
-        """Look for a posted move with this description, or an applied statement with lines of this number."""
+    def find(self, key: str, write: Write) -> Found | None:
+        """Look for a posted document that carries the key; where none can, for the value that was to be written."""
         with self._session.within(self._options.deadline_seconds):
             try:
-                return find(self._session, key, in_statements=self._has_statements())
+                return self._find(key, write)
             except RpcError as error:
                 raise Unavailable(f"{self._options.url}: {error}") from None
 
     def resume(self, key: str, write: Write, found: Found) -> Outcome:  # noqa: ARG002 - the port's signature
-        """Post a statement that was applied and not posted."""
-        model, _, number = found.reference.partition(",")
-        if model != STATEMENT:
-            text = f"{found.reference} carries the key and is not posted; arsync did not leave it so"
-            return Outcome(OutcomeKind.REJECTED, text, found.reference)
+        """Do what is missing of a write that was found begun."""
         attempt = Attempt()
         with self._session.within(self._options.deadline_seconds):
             try:
-                state = post(self._session, attempt, int(number))
+                return self._resume(attempt, write, found)
             except RpcError as error:
                 outcome = outcome_of(error, attempt)
                 return Outcome(outcome.kind, outcome.detail, found.reference)
-        if state != "posted":
-            text = f"{found.reference} is {state or 'deleted'} in Tryton; somebody took back what arsync had applied"
-            return Outcome(OutcomeKind.REJECTED, text, found.reference)
-        return Outcome(OutcomeKind.ACCEPTED, "posted as a statement", found.reference)
 
     def read(
         self, kind: DocumentKind, *, after: str | None = None, keys: Sequence[str] | None = None
@@ -121,17 +131,77 @@ class TrytonTarget:
         self._session.close()
 
     def _send(self, attempt: Attempt, key: str, write: Write, guard: Guard) -> Outcome:
+        session = self._session
+        match write:
+            case PostPayment():
+                return self._send_payment(attempt, key, write, guard)
+            case IssueMemo():
+                return issue(session, attempt, key, write, guard)
+            case SetBlock():
+                return set_block(session, attempt, write, guard)
+            case ApplyReceipt():
+                return apply(session, attempt, write, guard, in_statements=self._has_statements())
+            case ReverseApplication():
+                return reverse(session, attempt, write, guard)
+            case SetCreditLimit():
+                return set_limit(session, attempt, write, guard)
+            case ReleaseOrder():
+                return release(session, attempt, write)
+            case PostEntry():
+                return post_entry(session, attempt, key, write, self._options.entry_journal)
+
+    def _send_payment(self, attempt: Attempt, key: str, write: PostPayment, guard: Guard) -> Outcome:
         if self._has_statements():
             # Left by an attempt that was cut off; a person could validate it, also when this one goes another way.
             remove_drafts(self._session, key)
         seen = look(self._session, write, guard)
         if seen.outcome is not None:
             return seen.outcome
-        if len(seen.invoices) == 1:
+        given_up = any(allocation.written_off for allocation in write.allocations)
+        if len(seen.invoices) == 1 and not given_up and not write.on_account:
             method = self._method(write.company)
             return pay(self._session, attempt, key, write, seen.invoices[0], method, guard)
         journal = self._journal(write.company, write.currency)
-        return write_statement(self._session, attempt, key, write, seen.invoices, journal, guard)
+        losses = self._losses(write.company) if given_up else None
+        return write_statement(self._session, attempt, key, write, seen.invoices, journal, losses, guard)
+
+    def _find(self, key: str, write: Write) -> Found | None:
+        session = self._session
+        match write:
+            case PostPayment():
+                return find(session, key, in_statements=self._has_statements())
+            case IssueMemo():
+                return find_memo(session, key, write)
+            case SetBlock():
+                return find_block(session, write)
+            case ApplyReceipt():
+                return find_receipt(session, write, in_statements=self._has_statements())
+            case ReverseApplication():
+                return find_reversal(session, write)
+            case SetCreditLimit():
+                return find_limit(session, write)
+            case ReleaseOrder():
+                return find_release(session, write)
+            case PostEntry():
+                return find_entry(session, key)
+
+    def _resume(self, attempt: Attempt, write: Write, found: Found) -> Outcome:
+        model, _, number = found.reference.partition(",")
+        if isinstance(write, IssueMemo):
+            trouble = follow(self._session, attempt, write, int(number))
+            if trouble is not None:
+                return Outcome(OutcomeKind.REJECTED, trouble, found.reference)
+            return Outcome(OutcomeKind.ACCEPTED, "posted, and all that follows it is done", found.reference)
+        if isinstance(write, ApplyReceipt):
+            return settle(self._session, attempt, write, int(number))
+        if model != STATEMENT:
+            text = f"{found.reference} carries the key and is not posted; arsync did not leave it so"
+            return Outcome(OutcomeKind.REJECTED, text, found.reference)
+        state = post(self._session, attempt, int(number))
+        if state != "posted":
+            text = f"{found.reference} is {state or 'deleted'} in Tryton; somebody took back what arsync had applied"
+            return Outcome(OutcomeKind.REJECTED, text, found.reference)
+        return Outcome(OutcomeKind.ACCEPTED, "posted as a statement", found.reference)
 
     def _refused(self, outcome: Outcome, write: Write, guard: Guard) -> Outcome:
         """Why Tryton refused. Its text is in the user's language, so the cause is asked for, not read out of it.
@@ -143,10 +213,13 @@ class TrytonTarget:
         self._methods.clear()
         self._journals.clear()
         try:
-            again = look(self._session, write, guard).outcome
-            if again is not None and again.kind is OutcomeKind.STALE:
+            again = stale(self._session, write, guard) if write.allocations else None
+            if isinstance(again, Outcome):
                 return again
-            closed = outcome.reason is None and period_is_closed(self._session, write.company, write.date)
+            day = write.date if isinstance(write, PostPayment | IssueMemo | PostEntry) else None
+            closed = (
+                outcome.reason is None and day is not None and period_is_closed(self._session, write.company, day)
+            )
         except RpcError:
             return outcome
         return Outcome(outcome.kind, outcome.detail, reason="period_closed") if closed else outcome
@@ -170,6 +243,19 @@ class TrytonTarget:
                 )
             self._methods[company] = int(named[0]["id"])
         return self._methods[company]
+
+    def _losses(self, company: str) -> int:
+        """The account of the write-off method: the one that was named, or the oldest of the company."""
+        wanted = self._options.write_off
+        domain = [["company", "=", int(company)]]
+        found = list(rows(self._session, "account.move.reconcile.write_off", domain, ["name", "debit_account"]))
+        named = [row for row in found if wanted in (None, row["name"])]
+        if not named:
+            raise NotSetUpError(
+                f"Tryton's company {company} has no write-off method {wanted or ''}, and a deduction to be given up "
+                "needs one; add it in Tryton, or name it as target.write_off"
+            )
+        return int(named[0]["debit_account"])
 
     def _journal(self, company: str, currency: str) -> Mapping[str, Any]:
         """The statement journal of a currency: the one that was named, or the oldest."""

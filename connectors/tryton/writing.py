@@ -1,5 +1,8 @@
 """From Tryton's errors to outcomes: what each says about the effect depends on how far the attempt had come."""
 
+from collections.abc import Callable
+from typing import Final, TypeVar
+
 from connectors.tryton.rpc import (
     AccessRefused,
     Busy,
@@ -8,11 +11,15 @@ from connectors.tryton.rpc import (
     LoginRefused,
     NoAnswer,
     RpcError,
+    Session,
     Unreachable,
     UserError,
     WarningRaised,
 )
 from engine.model.commands import Outcome, OutcomeKind
+
+T = TypeVar("T")
+_MOST_WARNINGS: Final = 5
 
 
 class Attempt:
@@ -28,6 +35,21 @@ class Attempt:
     def has_not_written(self) -> None:
         """The last call is known to have changed nothing."""
         self.may_have_written = False
+
+
+def confirmed(session: Session, allowed: frozenset[str], act: Callable[[], T]) -> T:
+    """Do something, answering yes to warnings of these names alone (after the digest of the records and a full stop).
+
+    Raises `WarningRaised` at any other: some of them unlink or write off what others have done.
+    """
+    for _ in range(_MOST_WARNINGS):
+        try:
+            return act()
+        except WarningRaised as warning:
+            if warning.name.partition(".")[2] not in allowed:
+                raise
+            session.acknowledge(warning.name)
+    return act()
 
 
 def outcome_of(error: RpcError, attempt: Attempt) -> Outcome:

@@ -21,6 +21,8 @@ VALIDATE = "model.account.statement.validate_statement"
 POST = "model.account.statement.post"
 CANCEL = "model.account.statement.cancel"
 Amounts = dict[int, str]
+PAYMENT = PostPayment(company="1", customer="1", currency="EUR", amount=Decimal(1), date=DAY)
+"""What a key is looked up for; that it is a payment is all that counts."""
 
 
 class Bench:
@@ -52,8 +54,10 @@ class Bench:
     def write(self, amounts: Amounts, currency: str = "EUR", date: dt.date = DAY) -> PostPayment:
         promised = tuple(PromisedAllocation(str(n), Decimal(a), None, "v") for n, a in amounts.items())
         rows = [self.row(number) for number in amounts]
-        return PostPayment("1", str(rows[0]["party"]), currency, sum((p.amount for p in promised), Decimal(0)), date,
-                           promised)  # fmt: skip
+        return PostPayment(
+            company="1", customer=str(rows[0]["party"]), currency=currency, date=date, allocations=promised,
+            amount=sum((p.amount for p in promised), Decimal(0)),
+        )  # fmt: skip
 
     def guard(self, *numbers: int) -> dict[str, str]:
         """The tokens as they are now: of the invoices and their open items."""

@@ -11,18 +11,18 @@ from connectors.tryton import CONNECTOR
 from demo.accountant import Item
 from engine.model.commands import OutcomeKind
 from engine.ports.errors import ConfigError, Unavailable
-from tests.tryton.bench import CHOICE, CREATE, DAY, POST, VALIDATE, Bench, calls, held
+from tests.tryton.bench import CHOICE, CREATE, DAY, PAYMENT, POST, VALIDATE, Bench, calls, held
 
 pytestmark = pytest.mark.live
 
 
 def test_pays_exactly_what_is_open(bench: Bench) -> None:
     number, key = bench.invoice(), bench.key()
-    assert bench.target.find(key) is None
+    assert bench.target.find(key, PAYMENT) is None
     assert bench.pay({number: "121.00"}, key).kind is OutcomeKind.ACCEPTED
     assert bench.effects(key) == [(number, Decimal("121.00"))]
     assert (bench.row(number)["state"], bench.row(number)["amount_to_pay"]) == ("paid", Decimal(0))
-    found = bench.target.find(key)
+    found = bench.target.find(key, PAYMENT)
     assert found is not None
     assert found.complete
 
@@ -45,7 +45,7 @@ def test_one_receipt_for_three_invoices_is_one_posted_statement(bench: Bench) ->
     assert bench.effects(key) == [(n, Decimal(a)) for n, a in sorted(amounts.items())]
     assert [bench.row(n)["amount_to_pay"] for n in numbers] == [Decimal(0), Decimal("71.00"), Decimal(0)]
     assert bench.drafts(key) == ["posted"]
-    found = bench.target.find(key)
+    found = bench.target.find(key, PAYMENT)
     assert found is not None
     assert found.complete
 
@@ -128,7 +128,7 @@ def test_a_lost_answer_is_unknown_and_the_key_is_found(bench: Bench, amount: str
     drop = bench.proxy.drop_answer(calls(CHOICE, state=state))
     assert bench.pay({number: amount}, key).kind is OutcomeKind.UNKNOWN
     assert drop.dropped.is_set()
-    found = bench.target.find(key)
+    found = bench.target.find(key, PAYMENT)
     assert found is not None
     assert found.complete
     assert bench.effects(key) == [(number, Decimal(amount))]
@@ -148,14 +148,14 @@ def test_a_statement_cut_off_between_its_steps_is_brought_to_its_end(bench: Benc
     write = bench.write(dict.fromkeys(numbers, "121.00"))
     bench.proxy.drop_answer(calls(lost))
     assert bench.target.send(key, write, bench.guard(*numbers)).kind is OutcomeKind.UNKNOWN
-    found = bench.target.find(key)
+    found = bench.target.find(key, PAYMENT)
     assert found is not None
     assert found.complete is (lost == POST)
     for _ in range(2):
         assert bench.target.resume(key, write, found).kind is OutcomeKind.ACCEPTED
     assert bench.effects(key) == [(n, Decimal("121.00")) for n in sorted(numbers)]
     assert bench.drafts(key) == ["posted"]
-    again = bench.target.find(key)
+    again = bench.target.find(key, PAYMENT)
     assert again is not None
     assert again.complete
 
@@ -167,7 +167,7 @@ def test_a_draft_left_behind_counts_as_nothing_done_and_is_replaced(bench: Bench
         bench.proxy.drop_answer(calls(CREATE))
         assert bench.target.send(key, write, bench.guard(*numbers)).kind is OutcomeKind.THROTTLED
         assert bench.drafts(key) == ["draft"]
-        assert bench.target.find(key) is None
+        assert bench.target.find(key, PAYMENT) is None
     assert bench.target.send(key, write, bench.guard(*numbers)).kind is OutcomeKind.ACCEPTED
     assert bench.drafts(key) == ["posted"]
     assert bench.effects(key) == [(n, Decimal("121.00")) for n in sorted(numbers)]
@@ -226,7 +226,7 @@ def test_a_server_that_is_away_does_nothing_and_says_so(bench: Bench) -> None:
     away = bench.opened(url="http://127.0.0.1:9")
     assert away.send(bench.key(), write, guard).kind is OutcomeKind.THROTTLED
     with pytest.raises(Unavailable):
-        away.find(bench.key())
+        away.find(bench.key(), PAYMENT)
     assert not away.check()[0].ok
     away.close()
 

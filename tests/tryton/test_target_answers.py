@@ -12,6 +12,7 @@ from connectors.tryton.target import TrytonTarget, open_target
 from connectors.tryton.writing import Attempt, outcome_of
 from engine.model.commands import OutcomeKind, PostPayment, PromisedAllocation
 from engine.ports.errors import ConfigError, Unavailable
+from tests.tryton.bench import PAYMENT
 from tests.tryton.test_rpc import FakeServer
 
 KEY = "ABCDEFGHIJ234567"
@@ -22,7 +23,10 @@ SECTION = {"database": "books", "user": "ar_bot", "password": "not-to-be-told"}
 def payment(amount: str, *allocations: tuple[str, str], **changes: str) -> PostPayment:
     promised = tuple(PromisedAllocation(invoice, Decimal(part), None, "v") for invoice, part in allocations)
     ids = {"company": "1", "customer": "3"} | changes
-    return PostPayment(ids["company"], ids["customer"], "EUR", Decimal(amount), dt.date(2026, 11, 20), promised)
+    return PostPayment(
+        company=ids["company"], customer=ids["customer"], currency="EUR", amount=Decimal(amount),
+        date=dt.date(2026, 11, 20), allocations=promised,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_without_the_module_of_statements_a_key_is_still_proven_absent(
     server: FakeServer, target: TrytonTarget
 ) -> None:
     server.script = [(200, []), (200, [])]
-    assert target.find(KEY) is None
+    assert target.find(KEY, PAYMENT) is None
     asked = [body["method"] for body in server.asked[2:]]
     assert asked == ["model.ir.module.search", "model.account.move.search_read"]
 
@@ -100,7 +104,7 @@ def test_who_may_not_ask_for_modules_has_the_statements_searched(server: FakeSer
     refused: dict[str, Any] = {"error": ["UserError", ["You are not allowed to access", "", None]]}
     server.script = [(200, refused), (200, []), (200, refused)]
     with pytest.raises(Unavailable):
-        target.find(KEY)
+        target.find(KEY, PAYMENT)
     assert server.asked[-1]["method"] == "model.account.statement.line.search_read"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from demo.accountant import Item
 from engine.model.commands import Found, Outcome, OutcomeKind, PostPayment
-from tests.tryton.bench import CANCEL, CREATE, DAY, POST, VALIDATE, Bench, calls, held
+from tests.tryton.bench import CANCEL, CREATE, DAY, PAYMENT, POST, VALIDATE, Bench, calls, held
 
 pytestmark = pytest.mark.live
 
@@ -32,7 +32,7 @@ def applied(bench: Bench) -> tuple[str, PostPayment, Found]:
     key, write, guard = pair(bench)
     bench.proxy.drop_answer(calls(VALIDATE))
     assert bench.target.send(key, write, guard).kind is OutcomeKind.UNKNOWN
-    found = bench.target.find(key)
+    found = bench.target.find(key, PAYMENT)
     assert found is not None
     assert (found.complete, found.amount) == (False, Decimal("171.00"))
     return key, write, found
@@ -75,7 +75,7 @@ def test_what_is_found_tells_the_amount_in_the_currency_of_the_invoice(bench: Be
         key = bench.key()
         outcome = bench.pay({bench.invoice(currency="USD"): amount}, key, currency="USD", date=dt.date(2026, 12, 1))
         assert outcome.kind is OutcomeKind.ACCEPTED, outcome
-        found = bench.target.find(key)
+        found = bench.target.find(key, PAYMENT)
         assert found is not None
         assert (found.amount, found.complete) == (Decimal(amount), True)
 
@@ -86,7 +86,7 @@ def test_a_statement_that_was_taken_back_is_not_taken_for_posted(bench: Bench, *
     bench.session.call(f"{STATEMENT}.cancel", [number_of(found)])
     if gone:
         bench.session.call(f"{STATEMENT}.delete", [number_of(found)])
-    assert bench.target.find(key) is None
+    assert bench.target.find(key, PAYMENT) is None
     outcome = bench.target.resume(key, write, found)
     assert (outcome.kind, outcome.reference) == (OutcomeKind.REJECTED, found.reference)
     assert bench.effects(key) == []
@@ -111,7 +111,7 @@ def test_a_draft_that_a_person_validates_is_not_taken_back(bench: Bench) -> None
                    partial(bench.target.send, key, write, guard))  # fmt: skip
     assert outcome.kind is OutcomeKind.STALE
     assert bench.drafts(key) == ["validated"]
-    found = bench.target.find(key)
+    found = bench.target.find(key, PAYMENT)
     assert found is not None
     assert bench.target.resume(key, write, found).kind is OutcomeKind.ACCEPTED
     assert bench.effects(key) == as_promised(write)
@@ -130,7 +130,7 @@ def test_a_draft_left_behind_goes_also_when_nothing_is_written(bench: Bench) -> 
 def test_a_copy_that_another_user_made_is_left_alone(bench: Bench) -> None:
     key, write, guard = pair(bench)
     draft_of_another(bench, key)
-    assert bench.target.find(key) is None
+    assert bench.target.find(key, PAYMENT) is None
     assert bench.target.send(key, write, guard).kind is OutcomeKind.ACCEPTED
     assert bench.drafts(key) == ["draft", "posted"]
 

@@ -1,0 +1,121 @@
+"""Applies a receipt that stands on account to an invoice, and takes money off an invoice again.
+
+Tryton has no place for a key here: what is done is known by the invoice's payment lines.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from connectors.tryton.clearing import clear, open_lines, take_apart
+from connectors.tryton.looking import INVOICE, LINE, misplaced, refused, rows, stale
+from connectors.tryton.rpc import Session
+from connectors.tryton.writing import Attempt
+from engine.model.commands import ApplyReceipt, Found, Outcome, OutcomeKind, ReverseApplication
+from engine.ports.target import Guard
+
+_ITEM = ["account", "debit", "credit", "amount_second_currency", "reconciliation", "move.description", "_timestamp"]
+
+
+def find_receipt(session: Session, write: ApplyReceipt, *, in_statements: bool) -> Found | None:
+    """Whether the receipt stands applied to the invoice; not complete while the two are to be cleared."""
+    invoice = int(write.allocations[0].invoice)
+    linked = _payment_lines(session, invoice)
+    items = [row for row in _items(session, write, in_statements=in_statements) if row["id"] in linked]
+    if not items:
+        return None
+    return Found(f"{LINE},{items[0]['id']}", complete=not (write.clears and open_lines(session, [invoice])))
+
+
+def apply(session: Session, attempt: Attempt, write: ApplyReceipt, guard: Guard, *, in_statements: bool) -> Outcome:
+    """Link the open item to the invoice; then, where nothing is left open, let the two clear each other."""
+    found = stale(session, write, guard)
+    if isinstance(found, Outcome):
+        return found
+    (row,) = found.values()
+    wrong = misplaced(row, write)
+    if wrong is not None:
+        return refused(wrong)
+    linked = set(row["payment_lines"])
+    items = _items(session, write, in_statements=in_statements)
+    item = next((one for one in items if one["id"] in linked), None)
+    if item is None:
+        free = [one for one in items if one["reconciliation"] is None and one["account"] == row["account"]]
+        if len(free) != 1:
+            what = "no open item" if not free else f"{len(free)} open items"
+            return refused(
+                f"customer {write.customer} has {what} of {write.amount} {write.currency} of receipt {write.receipt}"
+            )
+        (item,) = free
+        tokens = {**guard, f"{LINE},{item['id']}": item["_timestamp"]}
+        attempt.writes()
+        values = {"payment_lines": [["add", [item["id"]]]]}
+        session.call(f"model.{INVOICE}.write", [row["id"]], values, context={"_timestamp": tokens})
+    return settle(session, attempt, write, item["id"])
+
+
+def settle(session: Session, attempt: Attempt, write: ApplyReceipt, item: int) -> Outcome:
+    """Clear the invoice with the item that is linked to it, if that was promised."""
+    invoice = int(write.allocations[0].invoice)
+    reference = f"{LINE},{item}"
+    if write.clears and open_lines(session, [invoice]):
+        others = [line for line in _payment_lines(session, invoice) if line != item]
+        trouble = clear(session, attempt, open_lines(session, [invoice], [item, *others]))
+        if trouble is not None:
+            return Outcome(OutcomeKind.REJECTED, f"applied, and not cleared: {trouble}", reference)
+    return Outcome(OutcomeKind.ACCEPTED, "applied", reference)
+
+
+def find_reversal(session: Session, write: ReverseApplication) -> Found | None:
+    """Whether the item no longer pays the invoice."""
+    invoice = int(write.allocations[0].invoice)
+    return None if int(write.item) in _payment_lines(session, invoice) else Found(f"{LINE},{write.item}")
+
+
+def reverse(session: Session, attempt: Attempt, write: ReverseApplication, guard: Guard) -> Outcome:
+    """Take the clearing away, if there is one, then the link. The money stays with the customer, on account."""
+    if not write.item.isdecimal():
+        return refused(f"the application {write.item} is no line of Tryton's")
+    found = stale(session, write, guard)
+    if isinstance(found, Outcome):
+        return found
+    (row,) = found.values()
+    item = int(write.item)
+    wrong = misplaced(row, write)
+    if wrong is not None:
+        return refused(wrong)
+    if item in row["payment_lines"]:
+        (line,) = session.call(f"model.{LINE}.read", [item], ["reconciliation"])
+        if line["reconciliation"] is not None:
+            take_apart(session, attempt, item)
+        attempt.writes()
+        session.call(f"model.{INVOICE}.write", [row["id"]], {"payment_lines": [["remove", [item]]]})
+    return Outcome(OutcomeKind.ACCEPTED, "taken off", f"{LINE},{item}")
+
+
+def _payment_lines(session: Session, invoice: int) -> list[int]:
+    (row,) = session.call(f"model.{INVOICE}.read", [invoice], ["payment_lines"])
+    return list(row["payment_lines"])
+
+
+def _items(session: Session, write: ApplyReceipt, *, in_statements: bool) -> list[dict[str, Any]]:
+    """The customer's receivable items of this receipt and amount, applied or not."""
+    named: list[Any] = ["OR", [["move.description", "=", write.receipt]]]
+    if write.receipt.isdecimal():
+        named.append([["id", "=", int(write.receipt)]])
+    if in_statements:
+        domain = [["number", "=", write.receipt], ["statement.state", "in", ["validated", "posted"]]]
+        moves = {row["move"] for row in rows(session, "account.statement.line", domain, ["move"])} - {None}
+        named.append([["move", "in", sorted(moves)]])
+    mine = [
+        ["party", "=", int(write.customer)],
+        ["account.type.receivable", "=", True],
+        ["move.company", "=", int(write.company)],
+    ]
+    return [row for row in rows(session, LINE, [*mine, named], _ITEM) if _amount(row) == write.amount]
+
+
+def _amount(row: dict[str, Any]) -> Decimal:
+    """What a line takes off the receivable, in the currency of the receipt."""
+    foreign = row["amount_second_currency"]
+    amount: Decimal = row["credit"] - row["debit"] if foreign is None else -foreign
+    return amount
