@@ -160,6 +160,28 @@ class Accountant(Books):
         """Set a customer's limit in the company's currency; None takes it away."""
         self._call("party.party.write", [party], {"credit_limit_amount": amount})
 
+    def quote_order(self, party: int, amount: Decimal) -> int:
+        """A quotation of one line for a customer, which nobody has confirmed yet; gives its id."""
+        line = {"type": "line", "description": "Pallets", "quantity": 1.0, "unit_price": amount}
+        values = {
+            "company": self._company,
+            "party": party,
+            "currency": self._read("company.company", self._company, "currency")["currency"],
+            "invoice_address": self._known("party.address", "party", party),
+            "shipment_address": self._known("party.address", "party", party),
+            # Nothing follows by itself: the order alone is of interest.
+            "invoice_method": "manual",
+            "shipment_method": "order",
+            "lines": [["create", [line]]],
+        }
+        (order,) = self._call("sale.sale.create", [values])
+        self._call("sale.sale.quote", [order])
+        return int(order)
+
+    def order_state(self, order: int) -> str:
+        """Where an order stands in Tryton's own words."""
+        return str(self._read("sale.sale", order, "state")["state"])
+
     def run_queue(self) -> None:
         """Let reconciled invoices become paid whose job was lost with a killed server."""
         domain = [["type", "=", "out"], ["state", "=", "posted"]]

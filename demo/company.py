@@ -24,6 +24,7 @@ GROUPS = (
     "account_payment.group_payment",
     "account_payment.group_payment_approval",
     "party.group_party_admin",
+    "sale.group_sale",
 )
 
 

@@ -21,7 +21,7 @@ from demo.erp_template import Template, name_of_company, name_of_modules
 from engine.store.embedded import Cluster
 from engine.store.embedded_programs import write_private
 
-MODULES = ("account_invoice", "account_credit_limit", "account_statement", "account_payment")
+MODULES = ("account_invoice", "account_credit_limit", "account_statement", "account_payment", "sale_credit_limit")
 ADMIN = "admin"
 NEWS_SECONDS = 10.0
 STATISTICS_SECONDS = 1.0
