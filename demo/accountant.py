@@ -178,10 +178,6 @@ class Accountant(Books):
         self._call("sale.sale.quote", [order])
         return int(order)
 
-    def order_state(self, order: int) -> str:
-        """Where an order stands in Tryton's own words."""
-        return str(self._read("sale.sale", order, "state")["state"])
-
     def run_queue(self) -> None:
         """Let reconciled invoices become paid whose job was lost with a killed server."""
         domain = [["type", "=", "out"], ["state", "=", "posted"]]

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from demo.engine import SYSTEM, Engine
-from demo.ledger import FINAL, Entry, Ledger
-from engine.model.intents import Allocation, ApplyPayment
+from demo.ledger import DONE, FINAL, Entry, Ledger
+from demo.proofs import Proof
+from engine.model.commands import command_key
+from engine.model.intents import Allocation, ApplyPayment, Intent
 
 LOOK_SECONDS = 0.15
 MOST_SECONDS = 240.0
@@ -57,10 +59,14 @@ class Analyst:
         conflicts: Sequence[str] = (),
         effect: bool = True,
         sends: int = 0,
+        write_off: Decimal | None = None,
+        on_account: Decimal | None = None,
+        end: str | None = None,
     ) -> None:
         """Put an intent on the desk; the keywords are what must come of it (`demo.ledger.Entry`).
 
-        An invoice that her reading did not show is paid by a basis that cannot be right.
+        An invoice that her reading did not show is paid by a basis that cannot be right. `write_off` is given up of
+        the first invoice besides what is received.
         """
         known = [self.invoices.get(invoice, {}) for invoice, _ in allocations]
         intent = ApplyPayment(
@@ -68,18 +74,36 @@ class Analyst:
             system=SYSTEM,
             customer=str(known[0].get("customer", "unknown")),
             currency=str(known[0].get("currency", "EUR")),
-            amount=sum((amount for _, amount in allocations), Decimal(0)),
+            amount=sum((amount for _, amount in allocations), on_account or Decimal(0)),
             date=date,
             allocations=tuple(
-                Allocation(str(invoice), amount, str(row.get("content_version", "unread")))
-                for (invoice, amount), row in zip(allocations, known, strict=True)
+                Allocation(
+                    str(invoice),
+                    amount,
+                    str(row.get("content_version", "unread")),
+                    write_off if place == 0 else None,
+                )
+                for place, ((invoice, amount), row) in enumerate(zip(allocations, known, strict=True))
             ),
+            on_account=on_account,
             reference=self.reference(name),
         )
+        self._put(intent)
+        effects = _effects(allocations, write_off, on_account) if effect else ()
+        self.ledger.add(Entry(intent.id, story, date, effects, tuple(conflicts), sends, end))
+
+    def hand_in(self, intent: Intent, story: str, date: dt.date, shows: str = "", proof: Proof | None = None) -> None:
+        """Put an intent of another kind on the desk; it must be done, and Tryton's books must show it."""
+        self._put(intent)
+        self.ledger.add(Entry(intent.id, story, date, end=DONE, shows=shows, proof=proof))
+
+    def key(self, name: str) -> str:
+        """The key under which an intent of hers is written."""
+        return command_key(SYSTEM, self.reference(name), 0)
+
+    def _put(self, intent: Intent) -> None:
         self._written[intent.id] = msgspec.json.encode(intent).decode()
         self._desk.append(self._written[intent.id])
-        effects = tuple(allocations) if effect else ()
-        self.ledger.add(Entry(intent.id, story, date, effects, tuple(conflicts), sends))
 
     def repeat(self, name: str) -> None:
         """Put an intent on the desk once more, word for word as it was."""
@@ -126,3 +150,16 @@ def changes(look: Callable[[], T], patience: float) -> Iterator[T]:
         elif time.monotonic() - since > patience:
             return
         time.sleep(LOOK_SECONDS)
+
+
+def _effects(
+    allocations: Sequence[tuple[int, Decimal]], write_off: Decimal | None, on_account: Decimal | None
+) -> tuple[tuple[int | None, Decimal], ...]:
+    """What must stand in Tryton: on the invoices, and besides them."""
+    effects: list[tuple[int | None, Decimal]] = list(allocations)
+    if write_off is not None:
+        effects[0] = (allocations[0][0], allocations[0][1] + write_off)
+        effects.append((None, -write_off))
+    if on_account is not None:
+        effects.append((None, on_account))
+    return tuple(effects)

@@ -76,5 +76,13 @@ AFTER: Mapping[str, Planned] = {
     "still fits": _planned("Fjordline Shipping", "170.00"),
     "printed on the way": _planned("Duinzicht Glass", "180.00"),
     "lost answer": _planned("Abbott Logistics", "190.00"),
+    "withdrawn": _planned("Havenstad Textiles", "50.00"),
+    "deducted": _planned("Abbott Logistics", "200.00"),
+    "overpaid": _planned("Havenstad Textiles", "100.00"),
+    "receiving": _planned("Havenstad Textiles", "110.00"),
+    "disputed": _planned("Birkenau Foods", "120.00"),
+    "claimed": _planned("Escaut Energie", "130.00"),
+    "credited": _planned("Duinzicht Glass", "140.00"),
+    "debited": _planned("Fjordline Shipping", "150.00"),
 }
 """Written while arsync reads."""

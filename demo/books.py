@@ -100,6 +100,35 @@ class Books:
         keys = sorted(key_texts)
         return [*self._move_receipts(keys), *self._statement_receipts(keys)]
 
+    def with_reference(self, text: str) -> list[dict[str, Any]]:
+        """Invoices and credit notes with this reference. Keys: id, state, total_amount."""
+        names = ["state", "total_amount"]
+        return [_plain(row) for row in self._rows("account.invoice", [["reference", "=", text]], names)]
+
+    def entries(self, text: str) -> list[Decimal]:
+        """What each posted entry with this description comes to, in the company's currency."""
+        domain = [["description", "=", text], ["state", "=", "posted"], ["company", "=", self._company]]
+        moves = [row["id"] for row in self._rows("account.move", domain, ["state"])]
+        return [self._total([["move", "=", move], ["debit", ">", 0]]) for move in moves]
+
+    def is_blocked(self, invoice: int) -> bool:
+        """Whether an open item of an invoice is held back from payment."""
+        lines = self._read("account.invoice", invoice, "lines_to_pay")["lines_to_pay"]
+        domain = [["id", "in", lines], ["reconciliation", "=", None], ["payment_blocked", "=", True]]
+        return bool(self._ids("account.move.line", domain, 1))
+
+    def applied(self, invoice: int) -> list[Decimal]:
+        """The amounts of the receipts that are linked to an invoice, in its currency."""
+        lines = self._read("account.invoice", invoice, "payment_lines")["payment_lines"]
+        names = ["debit", "credit", "amount_second_currency"]
+        rows = self._rows("account.move.line", [["id", "in", lines]], names)
+        found = [(row["credit"] - row["debit"], row["amount_second_currency"]) for row in rows]
+        return [own if foreign is None else -foreign for own, foreign in found]
+
+    def order_state(self, order: int) -> str:
+        """Where an order stands in Tryton's own words."""
+        return str(self._read("sale.sale", order, "state")["state"])
+
     def bank_total(self) -> Decimal:
         """Debit less credit of all posted lines on the bank's account, in the company's currency."""
         return self._total([["account", "=", self._bank]])

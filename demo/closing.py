@@ -39,7 +39,10 @@ def _look(books: Books, day: Day) -> Outcome:
     parties = compare_customers(books.customers(), listed["customers"], books.own_party)
     totals = day.tally.compare(invoices, books.bank_total(), books.receivable_total())
     receipts = _receipts(books, [entry.intent for entry in ledger.entries])
-    lines, wrong = ledger.compare(receipts, listed["intents"], listed["conflicts"])
+    shown = {
+        e.intent: e.proof(books, command_key(SYSTEM, e.intent, 0)) for e in ledger.entries if e.proof is not None
+    }
+    lines, wrong = ledger.compare(receipts, listed["intents"], listed["conflicts"], shown)
     apart = [difference for pair in (*documents, *parties) for difference in pair.differences]
     missed = [Difference("the day", what, "there", "never seen by the proxy") for what in day.stage.missed()]
     return Outcome(documents, parties, lines, listed["conflicts"], [*wrong, *totals, *apart, *missed])

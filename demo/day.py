@@ -13,9 +13,11 @@ from decimal import Decimal
 from demo.accountant import Accountant
 from demo.analyst import Analyst
 from demo.bills import AFTER, BEFORE, BILLED, NEW_DUE, OTHER_DAY, PAID, Planned
-from demo.engine import Engine
+from demo.engine import SYSTEM, Engine
+from demo.evening import Evening
 from demo.stage import Stage
 from demo.tally import Tally
+from engine.model.intents import Withdraw
 
 LIMIT = Decimal(15000)
 
@@ -43,6 +45,7 @@ class Day:
         self.morning()
         self.noon()
         self.afternoon()
+        Evening(self).play()
 
     def before_arsync(self) -> None:
         """The books are not empty when arsync comes."""
@@ -111,10 +114,12 @@ class Day:
         pay("in-line", "printed while it waits", "printed in line")
         pay("part-2", "second of three part payments", "in parts", "200.00")
         pay("late", "another receipt for what is paid", "twice", "1.00", "already_cleared", effect=False)
+        pay("withdrawn", "taken back while it waits", "withdrawn", effect=False, end="withdrawn")
         self.analyst.repeat("twice")
         self.analyst.submit()
 
         def meanwhile() -> None:
+            self._withdraw("withdrawn")
             # While the request is held Tryton has nothing else to do: two writers would refuse each other's numbers.
             self._bounce("bouncing")
             self._paid_directly("cleared", self.totals["cleared"])
@@ -181,10 +186,20 @@ class Day:
         *conflicts: str,
         effect: bool = True,
         sends: int = 0,
+        end: str | None = None,
     ) -> None:
         money = self.totals[invoice] if amount is None else Decimal(amount)
         allocations = [(self.ids[invoice], money)]
-        self.analyst.decide(name, story, allocations, PAID, conflicts=conflicts, effect=effect, sends=sends)
+        self.analyst.decide(name, story, allocations, PAID, conflicts=conflicts, effect=effect, sends=sends, end=end)
+
+    def _withdraw(self, name: str) -> None:
+        row = self.analyst.invoices.get(self.ids[name], {})
+        intent = Withdraw(
+            id=self.analyst.reference("back"), system=SYSTEM, customer=str(row.get("customer")),
+            intent=self.analyst.reference(name),
+        )  # fmt: skip
+        self.analyst.hand_in(intent, "takes it back", PAID)
+        self.analyst.submit()
 
     def _paid_directly(self, name: str, amount: Decimal, text: str = "By hand", date: dt.date = OTHER_DAY) -> None:
         self.accountant.pay(self.ids[name], amount, text, date)

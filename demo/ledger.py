@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from demo.books import Receipt
+from demo.proofs import Proof
 
 DONE = "done"
 REFUSED = "refused"
@@ -36,21 +37,26 @@ class Difference:
 class Entry:
     """One intent of the day: its effects in Tryton by invoice, and the kinds of the conflicts that it must raise.
 
-    An amount is in the invoice's currency; `date` is the receipt's value date. `sends` is how often its command
-    must have left at the least: one that Tryton refused once, because it came too late, leaves twice.
+    An amount is in the invoice's currency, that of no invoice stays on account (below zero: is given up); `date` is
+    the receipt's value date. `sends` is how often its command must have left at the least: one that Tryton refused
+    once, because it came too late, leaves twice. What is no receipt has a `proof`, which must come to `shows`; `end`
+    is how the intent must end, where its effects do not tell.
     """
 
     intent: str
     story: str
     date: dt.date
-    effects: tuple[tuple[int, Decimal], ...] = ()
+    effects: tuple[tuple[int | None, Decimal], ...] = ()
     conflicts: tuple[str, ...] = ()
     sends: int = 0
+    end: str | None = None
+    shows: str = ""
+    proof: Proof | None = None
 
     @property
     def state(self) -> str:
         """How the intent must end."""
-        return DONE if self.effects else REFUSED
+        return self.end or (DONE if self.effects else REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class Line:
     effects: tuple[tuple[int | None, Decimal], ...]
     conflicts: tuple[str, ...]
     differences: tuple[Difference, ...]
+    shown: str = ""
 
 
 @dataclass(slots=True)
@@ -79,11 +86,12 @@ class Ledger:
         receipts: Mapping[str, Sequence[Receipt]],
         intents: Sequence[Mapping[str, Any]],
         conflicts: Sequence[Mapping[str, Any]],
+        shown: Mapping[str, str] | None = None,
     ) -> tuple[list[Line], list[Difference]]:
         """Each entry with what was found, and all differences.
 
-        `receipts` are Tryton's by intent, `intents` and `conflicts` are arsync's lists. A conflict or an intent
-        that nobody expected is a difference too.
+        `receipts` are Tryton's by intent, and so are the words `shown`; `intents` and `conflicts` are arsync's lists.
+        A conflict or an intent that nobody expected is a difference too.
         """
         by_id: dict[str, list[Mapping[str, Any]]] = {}
         for row in intents:
@@ -92,7 +100,13 @@ class Ledger:
         for conflict in conflicts:
             kinds.setdefault(conflict.get("intent"), []).append(str(conflict["kind"]))
         lines = [
-            _line(e, receipts.get(e.intent, ()), by_id.pop(e.intent, []), kinds.pop(e.intent, []))
+            _line(
+                e,
+                receipts.get(e.intent, ()),
+                by_id.pop(e.intent, []),
+                kinds.pop(e.intent, []),
+                (shown or {}).get(e.intent, ""),
+            )
             for e in self.entries
         ]
         differences = [difference for line in lines for difference in line.differences]
@@ -104,7 +118,11 @@ class Ledger:
 
 
 def _line(
-    entry: Entry, receipts: Iterable[Receipt], rows: Sequence[Mapping[str, Any]], conflicts: Sequence[str]
+    entry: Entry,
+    receipts: Iterable[Receipt],
+    rows: Sequence[Mapping[str, Any]],
+    conflicts: Sequence[str],
+    shown: str,
 ) -> Line:
     found = tuple(sorted(((r.invoice, r.amount) for r in receipts), key=str))
     state = str(rows[0]["state"]) if len(rows) == 1 else f"listed {len(rows)} times"
@@ -119,11 +137,13 @@ def _line(
     if Counter(kinds) != Counter(entry.conflicts):
         expected = ", ".join(sorted(entry.conflicts)) or "none"
         differences.append(Difference(subject, "conflicts", expected, ", ".join(kinds) or "none"))
-    return Line(entry, state, found, kinds, tuple(differences))
+    if shown != entry.shows:
+        differences.append(Difference(subject, "effect in Tryton", entry.shows or "nothing", shown or "nothing"))
+    return Line(entry, state, found, kinds, tuple(differences), shown)
 
 
 def _effects(
-    subject: str, expected: Sequence[tuple[int, Decimal]], found: Sequence[tuple[int | None, Decimal]]
+    subject: str, expected: Sequence[tuple[int | None, Decimal]], found: Sequence[tuple[int | None, Decimal]]
 ) -> Iterable[Difference]:
     """By invoice: nothing there, more than one receipt, or another amount than was asked for."""
     for invoice in dict.fromkeys([*(i for i, _ in expected), *(i for i, _ in found)]):
@@ -131,7 +151,7 @@ def _effects(
         there = [amount for i, amount in found if i == invoice]
         if Counter(wanted) == Counter(there):
             continue
-        place = f"effect on invoice {invoice}"
+        place = "effect on account" if invoice is None else f"effect on invoice {invoice}"
         yield Difference(subject, place, _amounts(wanted), _amounts(there))
 
 

@@ -94,16 +94,19 @@ def _ledger(lines: Sequence[Line], numbers: Mapping[str, str]) -> Table:
     table = Table("Intent", "Story", "Expected", "Found", "agree", title="Intents", title_justify="left")
     for line in lines:
         entry = line.entry
-        expected = _what(entry.effects, entry.conflicts, numbers)
-        found = _what(line.effects, line.conflicts, numbers)
+        expected = _what(entry.effects, entry.shows, entry.conflicts, numbers)
+        found = _what(line.effects, line.shown, line.conflicts, numbers)
         state = "" if line.state == entry.state else f"{line.state}: "
         table.add_row(_short(entry), entry.story, expected, state + found, _agree(line.differences))
     return table
 
 
-def _what(effects: Sequence[tuple[Any, Any]], conflicts: Sequence[str], numbers: Mapping[str, str]) -> str:
-    parts = [f"{amount} on {numbers.get(str(invoice), invoice)}" for invoice, amount in effects]
-    return "; ".join([*parts, *conflicts]) or "nothing"
+def _what(
+    effects: Sequence[tuple[Any, Any]], shown: str, conflicts: Sequence[str], numbers: Mapping[str, str]
+) -> str:
+    places = [(amount, "account" if i is None else numbers.get(str(i), i)) for i, amount in effects]
+    parts = [f"{amount} on {place}" for amount, place in places]
+    return "; ".join([*parts, *([shown] if shown else []), *conflicts]) or "nothing"
 
 
 def _short(entry: Entry) -> str:

@@ -19,24 +19,28 @@ NOTHING = Decimal(0)
 
 @dataclass(slots=True)
 class Account:
-    """One invoice: what was billed, what came in, and the same in the company's currency at each day's rate."""
+    """One invoice: what was billed, what came in, and the same in the company's currency at each day's rate.
+
+    `settled` (company's currency alone) came off without money: by a memo, or by money that was there already.
+    """
 
     currency: str
     billed: Decimal
     billed_own: Decimal
     paid: Decimal = NOTHING
     paid_own: Decimal = NOTHING
+    settled: Decimal = NOTHING
     void: bool = False
 
     @property
     def open(self) -> Decimal:
         """What the customer still owes, in the invoice's currency."""
-        return NOTHING if self.void else self.billed - self.paid
+        return NOTHING if self.void else self.billed - self.paid - self.settled
 
     @property
     def open_own(self) -> Decimal:
         """The same in the books: once all is paid, the difference of the rates is booked away."""
-        return NOTHING if self.open == 0 else self.billed_own - self.paid_own
+        return NOTHING if self.open == 0 else self.billed_own - self.paid_own - self.settled
 
 
 @dataclass(slots=True)
@@ -45,6 +49,8 @@ class Tally:
 
     plan: CompanyPlan
     accounts: dict[int, Account] = field(default_factory=dict)
+    bank_besides: Decimal = NOTHING
+    owed_besides: Decimal = NOTHING
 
     def billed(self, invoice: int, total: Decimal, currency: str, date: dt.date) -> None:
         """An invoice was posted."""
@@ -60,6 +66,15 @@ class Tally:
         """The bank took a receipt of that value date back."""
         self.received(invoice, -amount, date)
 
+    def settled(self, invoice: int, amount: Decimal) -> None:
+        """Something came off an invoice (below zero: went back onto it) that is no new money."""
+        self.accounts[invoice].settled += amount
+
+    def booked(self, *, bank: Decimal = NOTHING, receivable: Decimal = NOTHING) -> None:
+        """The bank or what customers owe changed, and no invoice with it."""
+        self.bank_besides += bank
+        self.owed_besides += receivable
+
     def cancelled(self, invoice: int) -> None:
         """An invoice was voided."""
         self.accounts[invoice].void = True
@@ -68,17 +83,21 @@ class Tally:
         """Take in all that the AR side's intents must have brought in."""
         for entry in entries:
             for invoice, amount in entry.effects:
-                self.received(invoice, amount, entry.date)
+                if invoice is not None:
+                    self.received(invoice, amount, entry.date)
+                else:
+                    # What stays on account is owed to the customer; what is given up is a loss.
+                    self.booked(bank=amount, receivable=min(-amount, NOTHING))
 
     @property
     def bank(self) -> Decimal:
         """What must have come in at the bank."""
-        return sum((account.paid_own for account in self.accounts.values()), NOTHING)
+        return sum((account.paid_own for account in self.accounts.values()), self.bank_besides)
 
     @property
     def receivable(self) -> Decimal:
         """What all customers must owe."""
-        return sum((account.open_own for account in self.accounts.values()), NOTHING)
+        return sum((account.open_own for account in self.accounts.values()), self.owed_besides)
 
     def compare(self, invoices: Sequence[Mapping[str, Any]], bank: Decimal, receivable: Decimal) -> list[Difference]:
         """Hold Tryton's invoices (rows of `Books.invoices`) and its two totals against the arithmetic."""

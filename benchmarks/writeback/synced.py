@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ QUIET_SECONDS = 0.6
 PATIENCE = 60.0
 """Seconds without any progress after which a block has failed."""
 
+# An answer that comes after its own echo changes nothing; that it came shows in the lease, which it gives back.
 _STANDING = """
-    SELECT count(*) FILTER (WHERE record -> 'outcome' ->> 'kind' = 'accepted'),
+    SELECT count(*) FILTER (WHERE state IN ('accepted', 'confirmed') AND lease_until IS NULL),
            count(*) FILTER (WHERE state = 'confirmed'), count(*)
     FROM command WHERE system = %s AND current AND created_at >= %s"""
 
@@ -62,14 +63,17 @@ class Synced:
         """Let the daemon and what it has started stand still for the time of the block."""
         pid = int(json.loads((self._folder / "ready.json").read_text(encoding="utf-8"))["pid"])
         daemon = psutil.Process(pid)
-        # Its PostgreSQL has its own parent and only does what it is asked.
-        processes = [daemon, *daemon.children(recursive=True)]
-        for process in processes:
-            process.suspend()
+        stopped: list[psutil.Process] = []
         try:
+            for process in [daemon, *daemon.children(recursive=True)]:
+                # Its PostgreSQL does only what it is asked; connections of it come and go.
+                with suppress(psutil.NoSuchProcess):
+                    if process.name() != "postgres":
+                        process.suspend()
+                        stopped.append(process)
             yield
         finally:
-            for process in reversed(processes):
+            for process in reversed(stopped):
                 process.resume()
 
     def await_cleared(self, invoices: Sequence[int]) -> None:

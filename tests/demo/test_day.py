@@ -13,6 +13,7 @@ from demo.bills import AFTER, BEFORE
 
 pytestmark = pytest.mark.live
 
+MEMOS = 3
 ARSYNC = Path(sys.executable).parent / "arsync"
 
 
@@ -51,7 +52,7 @@ def test_both_sides_agree_after_the_day(tmp_path: Path) -> None:
     code, text = outcome(started(tmp_path))
     last = text.splitlines()[-1]
     assert code == 0, text
-    assert last.startswith(f"agree: {len(BEFORE) + len(AFTER)} invoices, 8 customers, "), text
+    assert last.startswith(f"agree: {len(BEFORE) + len(AFTER) + MEMOS} invoices, 8 customers, "), text
     assert last.endswith(" intents, 0 differences"), text
     for kind in ("concurrent_claims", "duplicate_receipt", "already_cleared", "erp_reversed", "voided_target"):
         assert kind in text
