@@ -143,7 +143,9 @@ class Books:
             model, _, number = (move["origin"] or "").partition(",")
             invoice = int(number) if model == "account.invoice" else None
             owed = [["move", "=", move["id"]], ["account.type.receivable", "=", True]]
-            lines = self._rows("account.move.line", owed, ["debit", "credit", "amount_second_currency"])
+            lines = list(self._rows("account.move.line", owed, ["debit", "credit", "amount_second_currency"]))
+            if not lines:  # a ledger entry: nothing that a customer paid
+                continue
             amount = Decimal(0)
             for line in lines:
                 foreign = line["amount_second_currency"]
