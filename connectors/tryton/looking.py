@@ -51,7 +51,7 @@ def unsound(write: Write, guard: Guard) -> str | None:
         return f"the payment applies {wrong.amount} to {INVOICE},{wrong.invoice}; only amounts above zero can be paid"
     if isinstance(write, PostPayment):
         if not numbers or not write.customer.isdecimal():
-            return "the payment names no invoices of Tryton's, or not its customer by the id"
+            return "the payment names no invoices, or not its customer by Tryton's ids"
         money = sum((a.amount - a.written_off for a in write.allocations), write.on_account)
         if money != write.amount:
             return f"the payment is {write.amount} and applies {money}; arsync books no money that is not applied"
