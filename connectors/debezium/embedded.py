@@ -20,10 +20,11 @@ from contextlib import suppress
 
 import msgspec
 
-from connectors.debezium import preflight
 from connectors.debezium.envelope import decode
+from connectors.debezium.preflight import Server, inspect
 from connectors.debezium.process import LOG, check_programs, jvm_options, last_words, launch
 from connectors.debezium.resuming import at_restart, claim, furthest, read_up_to, where_to_go_on
+from connectors.debezium.server import drop_slot
 from connectors.debezium.settings import OFFSETS, properties, read_options
 from connectors.debezium.wire import COMMITTED, HELD, Batch, Frames, Offset, Start
 from engine.model.change import Record, RowChange, SnapshotMark, TransactionEnd
@@ -34,7 +35,7 @@ from engine.ports.source import Resume, SourceBatch, SourceSetup
 class EmbeddedSource:
     """A running Debezium. Made by `open_embedded`."""
 
-    def __init__(self, setup: SourceSetup, server: preflight.Server, born: int, slot: str, start: Start) -> None:
+    def __init__(self, setup: SourceSetup, server: Server, born: int, slot: str, start: Start) -> None:
         """`born` is the server's log position when the snapshot was asked for that this epoch began with."""
         self._max_batch = setup.max_batch
         self._server = server.epoch
@@ -165,10 +166,10 @@ def open_embedded(setup: SourceSetup) -> EmbeddedSource:
     options = read_options(setup)
     check_programs()
     setup.folder.mkdir(parents=True, exist_ok=True)
-    server = preflight.inspect(options, setup.tables)
+    server = inspect(options, setup.tables)
     offset = where_to_go_on(setup, options, server)
     if offset is None and options.snapshot_mode == "initial" and server.slot is not None:
-        preflight.drop_slot(options)
+        drop_slot(options)
     claim(setup, server)
     start = Start(
         properties=properties(setup, options, publication_mode=server.publication_mode),

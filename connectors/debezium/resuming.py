@@ -6,7 +6,8 @@ the engine has not seen, is never passed over in silence.
 
 from typing import Final
 
-from connectors.debezium.preflight import Server, Slot
+from connectors.debezium.preflight import Server
+from connectors.debezium.server import Slot
 from connectors.debezium.settings import Options, default_name
 from connectors.debezium.wire import Offset
 from engine.ports.errors import SourceRefused
@@ -21,7 +22,8 @@ def where_to_go_on(setup: SourceSetup, options: Options, server: Server) -> Offs
     if slot is not None and (slot.plugin != "pgoutput" or slot.database != options.database):
         raise SourceRefused(
             f"the replication slot {options.slot} is for {slot.plugin} on database {slot.database}, not for this "
-            "source; give this system another slot"
+            "source",
+            "give this system another slot",
         )
     if options.new_epoch:
         return None
@@ -31,7 +33,8 @@ def where_to_go_on(setup: SourceSetup, options: Options, server: Server) -> Offs
     if resume.get("epoch") != server.epoch:
         raise SourceRefused(
             f"the ERP's server is not the one that was read: it is {server.epoch}, it was {resume.get('epoch')}; "
-            "positions in its log no longer compare. If this is intended, run `arsync run --new-epoch`"
+            "positions in its log no longer compare",
+            "if this is intended, run `arsync run --new-epoch`, then `arsync reconcile`",
         )
     offset: Offset | None = resume.get("offset")
     if offset is None or _in_snapshot(offset):
@@ -41,26 +44,30 @@ def where_to_go_on(setup: SourceSetup, options: Options, server: Server) -> Offs
 
 
 def _check_gap(options: Options, end: int, slot: Slot | None, read: int) -> None:
-    remedy = "take a new snapshot with `arsync run --new-epoch`"
+    remedy = "take a new snapshot with `arsync run --new-epoch`, then compare with `arsync reconcile`"
     if slot is None:
         raise SourceRefused(
             f"the replication slot {options.slot} is gone from the ERP's server, and with it all changes since the "
-            f"last one that was read; {remedy}"
+            "last one that was read",
+            remedy,
         )
     if slot.lost:
         raise SourceRefused(
             f"the ERP's server has thrown away log that the replication slot {options.slot} needed "
-            f"(max_slot_wal_keep_size), so changes are lost; {remedy}"
+            "(max_slot_wal_keep_size), so changes are lost",
+            remedy,
         )
     if slot.confirmed > read:
         raise SourceRefused(
             f"the replication slot {options.slot} is confirmed up to {slot.confirmed}, but the store has read up to "
-            f"{read} only: the store was restored from a backup, or the slot was read by others; {remedy}"
+            f"{read} only: the store was restored from a backup, or the slot was read by others",
+            remedy,
         )
     if end < read:
         raise SourceRefused(
             f"the log of the ERP's server ends at {end}, but {read} was read of it: the server was restored from a "
-            f"backup; {remedy}"
+            "backup",
+            remedy,
         )
 
 
@@ -91,8 +98,8 @@ def _check_claim(setup: SourceSetup, options: Options, server: Server) -> None:
     )
     if server.slot is not None and not ours and options.snapshot_mode == "initial":
         raise SourceRefused(
-            f"the replication slot {options.slot} exists, though nothing was read of it for system {setup.system}; "
-            "if no other program uses it, run `arsync run --new-epoch`, else give this system another slot"
+            f"the replication slot {options.slot} exists, though nothing was read of it for system {setup.system}",
+            "if no other program uses it, run `arsync run --new-epoch`, else give this system another slot",
         )
 
 

@@ -1,17 +1,43 @@
-"""The entry points of this package: what `source.kind` in the configuration leads to."""
+"""The entry points of this package: what `source.type` in the configuration leads to."""
 
+import datetime as dt
+from collections.abc import Callable
+
+from engine.ports.errors import ConnectorError
+from engine.ports.finding import Finding
 from engine.ports.source import Source, SourceSetup
 
 
-def open_capture(setup: SourceSetup) -> Source:
+class Capture:
     """A file of captured messages; its option is `path`. See `connectors.debezium.capture`."""
-    from connectors.debezium.capture import open_capture as opened
 
-    return opened(setup)
+    def open(self, setup: SourceSetup) -> Source:
+        from connectors.debezium.capture import open_capture
+
+        return open_capture(setup)
+
+    def check(self, setup: SourceSetup, clock: Callable[[], dt.datetime], *, in_use: bool) -> list[Finding]:  # noqa: ARG002
+        """Whether the file is there, and goes on behind what was read of it."""
+        try:
+            self.open(setup).close()
+        except ConnectorError as error:
+            return [Finding.of("capture", error)]
+        return [Finding.well("capture", str(setup.options.get("path")))]
 
 
-def open_embedded(setup: SourceSetup) -> Source:
-    """A Debezium of our own beside the engine; for its options see `connectors.debezium.embedded`."""
-    from connectors.debezium.embedded import open_embedded as opened
+class Embedded:
+    """A Debezium of our own beside the engine; for its options see `connectors.debezium.settings`."""
 
-    return opened(setup)
+    def open(self, setup: SourceSetup) -> Source:
+        from connectors.debezium.embedded import open_embedded
+
+        return open_embedded(setup)
+
+    def check(self, setup: SourceSetup, clock: Callable[[], dt.datetime], *, in_use: bool) -> list[Finding]:
+        from connectors.debezium.checking import check
+
+        return check(setup, clock, in_use=in_use)
+
+
+CAPTURE = Capture()
+EMBEDDED = Embedded()

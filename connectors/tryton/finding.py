@@ -6,7 +6,8 @@ Its answer decides whether a payment is written again, so a place that cannot be
 from decimal import Decimal
 
 from connectors.tryton.looking import LINE, rows
-from connectors.tryton.rpc import Session, UserError
+from connectors.tryton.needs import active_modules
+from connectors.tryton.rpc import Session
 from connectors.tryton.statement import STATEMENT, statements
 from engine.model.commands import Found
 
@@ -30,11 +31,7 @@ def find(session: Session, key: str, *, in_statements: bool) -> Found | None:
 
 def has_statements(session: Session) -> bool:
     """Whether the module of bank statements is active. Who may not ask is taken to have it, so that find asks it."""
-    domain = [["name", "=", _MODULE], ["state", "not in", ["not activated", "to activate"]]]
-    try:
-        return bool(session.call("model.ir.module.search", domain, 0, 1, None))
-    except UserError:
-        return True
+    return bool(active_modules(session, {_MODULE}))
 
 
 def _received(session: Session, move: int) -> Decimal:

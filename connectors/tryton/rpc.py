@@ -199,6 +199,11 @@ class Session:
     ) -> None:
         self.close()
 
+    @property
+    def groups(self) -> frozenset[int]:
+        """The ids of the groups that the user is in, as of the last login."""
+        return frozenset(self._preferences.get("groups") or ())
+
     def close(self) -> None:
         """Drop the connection. The server forgets the session by its own time limit."""
         self._http.close()

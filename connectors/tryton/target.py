@@ -16,9 +16,10 @@ from connectors.tryton.entries import find_entry, post_entry
 from connectors.tryton.finding import find, has_statements
 from connectors.tryton.looking import INVOICE, look, period_is_closed, refused, rows, stale, unsound
 from connectors.tryton.memos import find_memo, follow, issue
+from connectors.tryton.needs import missing_module
 from connectors.tryton.paying import pay
 from connectors.tryton.reading import read
-from connectors.tryton.rpc import RpcError, Session
+from connectors.tryton.rpc import InternalError, RpcError, Session
 from connectors.tryton.settings import TargetOptions, read_options
 from connectors.tryton.statement import STATEMENT, post, remove_drafts, write_statement
 from connectors.tryton.writing import Attempt, outcome_of
@@ -38,7 +39,8 @@ from engine.model.commands import (
 )
 from engine.model.documents import DocumentKind
 from engine.ports.errors import Unavailable
-from engine.ports.target import Capabilities, Finding, Guard, Reading
+from engine.ports.finding import Finding
+from engine.ports.target import Capabilities, Guard, Reading
 
 
 class NotSetUpError(Exception):
@@ -88,6 +90,10 @@ class TrytonTarget:
                 return refused(str(error))
             except RpcError as error:
                 outcome = outcome_of(error, attempt)
+                if isinstance(error, InternalError) and outcome.kind is OutcomeKind.THROTTLED:
+                    # Tryton words no error for a model that it does not have; trying again would go on for ever.
+                    missing = missing_module(self._session, write)
+                    outcome = refused(missing) if missing is not None else outcome
             if outcome.kind is OutcomeKind.REJECTED:
                 outcome = self._refused(outcome, write, guard)
             return outcome
@@ -122,7 +128,7 @@ class TrytonTarget:
                 raise Unavailable(f"{self._options.url}: {error}") from None
 
     def check(self) -> list[Finding]:
-        """Whether this user of this Tryton can do what payments need."""
+        """Whether this user of this Tryton can do what each kind of write needs."""
         with self._session.within(self._options.deadline_seconds):
             return check(self._session, self._options)
 

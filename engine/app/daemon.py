@@ -88,11 +88,11 @@ def _reading(
         options = {"type": "capture", "path": str(Path(orders.capture).resolve())}
     work = folder / config.store.folder / "sources" / orders.system
     most = orders.batch_size or config.daemon.batch_size
-    opened = registry.source(options, "debezium")
+    kind = registry.source(options, "debezium")
 
     def open_source(resume: Resume | None, first: bool) -> Source:  # noqa: FBT001 - the reader's own call
         now_asked = {**options, "new_epoch": True} if orders.new_epoch and first else options
-        return opened(source_setup(orders.system, now_asked, connector.mapping, resume, work, most))
+        return kind.open(source_setup(orders.system, now_asked, connector.mapping, resume, work, most))
 
     return Reading(
         system=orders.system,

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from engine.ports.connector import Connector
 from engine.ports.errors import ConfigError
-from engine.ports.source import OpenSource
+from engine.ports.source import SourceKind
 
 CONNECTORS = "arsync.connectors"
 SOURCES = "arsync.sources"
@@ -27,9 +27,9 @@ def connector(name: str) -> Connector:
     return cast("Connector", _find(CONNECTORS, name, "connector"))
 
 
-def source(options: Mapping[str, Any], default: str) -> OpenSource:
+def source(options: Mapping[str, Any], default: str) -> SourceKind:
     """The source that a `source` section asks for by `type`."""
-    return cast("OpenSource", _find(SOURCES, str(options.get("type", default)), "source type"))
+    return cast("SourceKind", _find(SOURCES, str(options.get("type", default)), "source type"))
 
 
 def verb(name: str) -> object | None:

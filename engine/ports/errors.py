@@ -2,7 +2,15 @@
 
 
 class ConnectorError(Exception):
-    """Something outside arsync did not do what was asked. The message names the thing, the cause, the next step."""
+    """Something outside arsync did not do what was asked. The sentence names the thing, the cause, the next step.
+
+    `cause` and `fix` are its two halves; without a `fix` of its own the cause says everything.
+    """
+
+    def __init__(self, cause: str, fix: str = "") -> None:
+        super().__init__(f"{cause}; {fix}" if fix else cause)
+        self.cause = cause
+        self.fix = fix
 
 
 class SourceError(ConnectorError):

@@ -4,13 +4,15 @@ The one promise that counts: nothing is acknowledged upstream before `acknowledg
 it only after the batch's effects and `resume` were committed together.
 """
 
-from collections.abc import Mapping, Sequence
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from engine.model.change import Record
+from engine.ports.finding import Finding
 
 Resume = dict[str, Any]
 """Where to go on, as the source itself writes it; JSON values only. The engine stores it with the effects."""
@@ -66,7 +68,17 @@ class Source(Protocol):
         """Stop reading and free everything; a second call does nothing."""
 
 
-class OpenSource(Protocol):
+class SourceKind(Protocol):
     """An entry point of the group `arsync.sources`."""
 
-    def __call__(self, setup: SourceSetup) -> Source: ...
+    def open(self, setup: SourceSetup) -> Source:
+        """Begin to read where `setup.resume` says.
+
+        Raises ConfigError, SourceRefused when going on would lose data, or SourceError when it may work later.
+        """
+
+    def check(self, setup: SourceSetup, clock: Callable[[], dt.datetime], *, in_use: bool) -> list[Finding]:
+        """Look at everything that `open` would refuse, and at what will need somebody's care; changes nothing.
+
+        `clock` is the engine's; `in_use` says that a daemon of ours is reading at this moment. Never raises.
+        """

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.model.commands import Found, Outcome, Write
 from engine.model.documents import DocumentKind
+from engine.ports.finding import Finding
 
 Guard = Mapping[str, str]
 """The ERP's record names and the version tokens that they must still have."""
@@ -32,15 +33,6 @@ class Capabilities(msgspec.Struct, frozen=True):
     settle_time: timedelta
     deadline: timedelta
     concurrency: int = 1
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One result of `check`: what was looked at, whether it is as it must be, and how to mend it if not."""
-
-    subject: str
-    ok: bool
-    detail: str
-    fix: str = ""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -84,6 +76,6 @@ class Target(Protocol):
         """
 
     def check(self) -> list[Finding]:
-        """What is wrong with the set-up, each with its fix."""
+        """Look at all that writing needs of the set-up. Never raises; what cannot be looked at is a finding too."""
 
     def close(self) -> None: ...

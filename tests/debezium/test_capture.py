@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from connectors.debezium.source import open_capture
+from connectors.debezium.capture import open_capture
 from engine.model.change import Op, Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unreadable
 from engine.ports.errors import ConfigError, SourceRefused
 from engine.ports.source import Resume, Source, SourceSetup

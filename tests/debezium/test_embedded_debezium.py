@@ -166,7 +166,7 @@ def test_a_snapshot_and_then_the_stream(erp: Erp) -> None:
 def open_at_once(erp: Erp, resume: Resume) -> None:
     """Open a second source on the same slot, without the long wait for the first to end."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("connectors.debezium.preflight.BUSY_SECONDS", 0.5)
+        patch.setattr("connectors.debezium.server.BUSY_SECONDS", 0.5)
         erp.open(resume).close()
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.debezium.preflight import Server, Slot
+from connectors.debezium.embedded import open_embedded
+from connectors.debezium.preflight import Server
 from connectors.debezium.resuming import at_restart, where_to_go_on
+from connectors.debezium.server import Slot
 from connectors.debezium.settings import default_name, properties, read_options
-from connectors.debezium.source import open_embedded
 from engine.ports.errors import ConfigError, SourceRefused
 from engine.ports.source import SourceSetup
 

@@ -12,7 +12,8 @@ from engine.model.commands import Found, Outcome, OutcomeKind, Write
 from engine.model.documents import Application, DocumentKind, Invoice, InvoiceType, Phase
 from engine.model.events import DocumentsTold, Told
 from engine.ports.errors import Unavailable
-from engine.ports.target import Capabilities, Finding, Guard, Reading
+from engine.ports.finding import Finding
+from engine.ports.target import Capabilities, Guard, Reading
 from engine.rules.policy import Policy
 from engine.store.unit import Connection, unit_of_work
 
