@@ -17,8 +17,8 @@ from psycopg import sql
 from connectors.tryton.rpc import Session
 from connectors.tryton.tables import TABLES
 from demo.accountant import Accountant
-from demo.company import CompanyPlan
-from demo.erp_filling import Filling
+from demo.company import BOT, CompanyPlan
+from demo.erp_filling import ADMIN, Filling
 from demo.erp_server import TrytonServer
 from engine.store.embedded import Cluster
 
@@ -35,7 +35,6 @@ POSTGRES_SETTINGS = {
 DATABASE = "tryton"
 OWNER = "tryton"
 CAPTURE = "capture"
-BOT = "ar_bot"
 ACCOUNTANT = "accountant"
 
 
@@ -115,6 +114,10 @@ class DemoErp:
     def accountant(self) -> Accountant:
         """The person, logged in at the first thing that they do; close it in the end."""
         return Accountant(Session(self.url, DATABASE, ACCOUNTANT, self.accountant_password))
+
+    def administrator(self) -> Session:
+        """Tryton's own administrator; close it in the end."""
+        return Session(self.url, DATABASE, ADMIN, self._passwords[ADMIN])
 
     def start(self) -> None:
         """Bring everything up; returns when Tryton answers."""

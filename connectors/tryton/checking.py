@@ -14,7 +14,7 @@ def check(session: Session, options: TargetOptions) -> list[Finding]:
     """Every point, also after one that is not as it must be; a login that fails ends it."""
     try:
         session.login()
-        active = active_modules(session, {name for need in NEEDS for name in (need.module, need.group.module)})
+        active = active_modules(session, {name for need in NEEDS for name in _modules(need)})
         found = [Finding.well("target login", f"{options.user} on {options.url}/{options.database}")]
         found += [_met(session, need, active) for need in NEEDS]
     except RpcError as error:
@@ -32,12 +32,14 @@ def _met(session: Session, need: Need, active: Collection[str]) -> Finding:
     """One kind of write. What everyone needs is an error; what some do not ask for, a warning."""
     wrong = Finding.error if need.vital else Finding.warning
     refused = "" if need.vital else "; intents that ask for it are refused"
-    if need.module not in active:
-        detail = f"Tryton's module {need.module} is not active{refused}"
-        if need is OVER_LIMIT:
-            return Finding.well(need.what, "no order is held back: the module sale_credit_limit is not active")
-        return wrong(need.what, detail, f"activate the module {need.module} in Tryton")
-    join = f"put the user into Tryton's group {need.group.name}"
+    missing = next((module for module in _modules(need) if module not in active), None)
+    if missing is not None and need is OVER_LIMIT:
+        return Finding.well(need.what, f"no order is held back: the module {missing} is not active")
+    if missing is not None:
+        detail = f"Tryton's module {missing} is not active{refused}"
+        return wrong(need.what, detail, f"activate the module {missing} in Tryton")
+    asked = " and ".join(group.name for group in need.groups)
+    join = f"put the user into Tryton's group {asked}"
     for model, right in need.rights.items():
         try:
             allowed = session.call("model.ir.model.access.get_access", [model])[model][right]
@@ -45,14 +47,19 @@ def _met(session: Session, need: Need, active: Collection[str]) -> Finding:
             return wrong(need.what, f"{model}: {error}{refused}", join)
         if not allowed:
             return wrong(need.what, f"the user may not {right} {model}{refused}", join)
-    if need.group.module in active and not _is_in(session, need.group):
-        return wrong(need.what, f"the user is not in the group {need.group.name}{refused}", join)
-    return Finding.well(need.what, f"module {need.module}, group {need.group.name}")
+    for group in need.groups:
+        if not _is_in(session, group):
+            return wrong(need.what, f"the user is not in the group {group.name}{refused}", join)
+    return Finding.well(need.what, f"module {need.module}, group {asked}")
+
+
+def _modules(need: Need) -> tuple[str, ...]:
+    return need.module, *(group.module for group in need.groups)
 
 
 def _is_in(session: Session, group: Group) -> bool:
-    number = session.call("model.ir.model.data.get_id", group.module, group.id)
-    return number in session.groups
+    numbers = (session.call("model.ir.model.data.get_id", group.module, name) for name in group.ids)
+    return any(number in session.groups for number in numbers)
 
 
 def _method(session: Session, options: TargetOptions) -> Finding:

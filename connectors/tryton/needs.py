@@ -20,37 +20,41 @@ from engine.model.commands import (
 
 
 class Group(msgspec.Struct, frozen=True):
-    """A group of users: the module that brings it, its name there, and its name on the screen."""
+    """A group of users: the module that brings it, its name on the screen, and its id in the module.
+
+    `ids` names after it the groups that contain it.
+    """
 
     module: str
-    id: str
     name: str
+    ids: tuple[str, ...]
 
 
 class Need(msgspec.Struct, frozen=True):
     """What one kind of write asks for.
 
-    `rights` holds for each model the greatest right that is used; `group` is the one that gives them, or that a
+    `rights` holds for each model the greatest right that is used; `groups` are those that give them, or that a
     button or a field is kept for.
     """
 
     what: str
     module: str
-    group: Group
+    groups: tuple[Group, ...]
     rights: Mapping[str, str] = {}
     vital: bool = False
 
 
-_ACCOUNTING: Final = Group("account", "group_account", "Accounting")
-_STATEMENT: Final = Group("account_statement", "group_statement", "Statement")
-_PAYMENT: Final = Group("account_payment", "group_payment", "Payment")
-_LIMIT: Final = Group("account_credit_limit", "group_credit_limit", "Account Credit Limit")
-_SALES: Final = Group("sale", "group_sale", "Sales")
+_ACCOUNTING: Final = Group("account", "Accounting", ("group_account", "group_account_admin"))
+_ADMINISTRATION: Final = Group("account", "Accounting Administration", ("group_account_admin",))
+_STATEMENT: Final = Group("account_statement", "Statement", ("group_statement",))
+_PAYMENT: Final = Group("account_payment", "Payment", ("group_payment",))
+_LIMIT: Final = Group("account_credit_limit", "Account Credit Limit", ("group_credit_limit",))
+_SALES: Final = Group("sale", "Sales", ("group_sale", "group_sale_admin"))
 
 _RECEIPTS: Final = Need(
     "receipts for one invoice",
     "account_invoice",
-    _ACCOUNTING,
+    (_ACCOUNTING,),
     {
         "account.invoice": "write",
         "account.move": "create",
@@ -63,8 +67,8 @@ _RECEIPTS: Final = Need(
 _STATEMENTS: Final = Need(
     "receipts for several invoices, deductions and money on account",
     "account_statement",
-    _STATEMENT,
-    # A draft that an attempt left behind is deleted again.
+    # A draft that an attempt left behind is cancelled and deleted again: that takes the administration.
+    (_STATEMENT, _ADMINISTRATION),
     {
         "account.statement": "delete",
         "account.statement.line": "create",
@@ -75,23 +79,25 @@ _STATEMENTS: Final = Need(
 _APPLYING: Final = Need(
     "receipts applied and taken back",
     "account_invoice",
-    _ACCOUNTING,
+    (_ADMINISTRATION,),
     {"account.invoice": "write", "account.move.line": "write", "account.move.reconciliation": "delete"},
 )
 _MEMOS: Final = Need(
     "credit and debit memos",
     "account_invoice",
-    _ACCOUNTING,
+    (_ACCOUNTING,),
     {"account.invoice": "delete", "account.invoice.line": "create", "account.move.reconciliation": "create"},
 )
-_BLOCKS: Final = Need("disputes that hold an invoice back", "account_payment", _PAYMENT, {"account.payment": "read"})
-_LIMITS: Final = Need("credit limits", "account_credit_limit", _LIMIT, {"party.party": "write"})
-_ORDERS: Final = Need("release of orders", "sale", _SALES, {"sale.sale": "write"})
-OVER_LIMIT: Final = Need("release of orders over the credit limit", "sale_credit_limit", _LIMIT)
+_BLOCKS: Final = Need(
+    "disputes that hold an invoice back", "account_payment", (_PAYMENT,), {"account.payment": "read"}
+)
+_LIMITS: Final = Need("credit limits", "account_credit_limit", (_LIMIT,), {"party.party": "write"})
+_ORDERS: Final = Need("release of orders", "sale", (_SALES,), {"sale.sale": "write"})
+OVER_LIMIT: Final = Need("release of orders over the credit limit", "sale_credit_limit", (_LIMIT,))
 _ENTRIES: Final = Need(
     "entries in the general ledger",
     "account",
-    _ACCOUNTING,
+    (_ACCOUNTING,),
     {"account.move": "delete", "account.journal": "read", "account.account": "read"},
 )
 NEEDS: Final = (

@@ -97,7 +97,7 @@ def test_without_the_module_of_statements_a_key_is_still_proven_absent(
     server.script = [(200, []), (200, [])]
     assert target.find(KEY, PAYMENT) is None
     asked = [body["method"] for body in server.asked[2:]]
-    assert asked == ["model.ir.module.search", "model.account.move.search_read"]
+    assert asked == ["model.ir.module.search_read", "model.account.move.search_read"]
 
 
 def test_who_may_not_ask_for_modules_has_the_statements_searched(server: FakeServer, target: TrytonTarget) -> None:
@@ -106,21 +106,6 @@ def test_who_may_not_ask_for_modules_has_the_statements_searched(server: FakeSer
     with pytest.raises(Unavailable):
         target.find(KEY, PAYMENT)
     assert server.asked[-1]["method"] == "model.account.statement.line.search_read"
-
-
-def test_check_names_what_the_user_may_not_do_and_the_group(server: FakeServer, target: TrytonTarget) -> None:
-    def answer(method: str) -> Any:
-        if method == "model.ir.model.access.get_access":
-            (model,) = server.asked[-1]["params"][0]
-            rights = dict.fromkeys(("read", "write", "create", "delete"), 1)
-            return 200, {model: rights | ({"create": 0} if model == "account.move" else {})}
-        return ordinary(method) if method.startswith(("common.", "model.res.")) else (200, [1])
-
-    ordinary, server.answer = server.answer, answer  # type: ignore[method-assign]
-    (wrong,) = [one for one in target.check() if not one.ok]
-    assert wrong.subject == "account.move"
-    assert "create" in wrong.detail
-    assert "Accounting" in wrong.fix
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
