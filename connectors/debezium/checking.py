@@ -33,7 +33,7 @@ def check(setup: SourceSetup, clock: Callable[[], dt.datetime], *, in_use: bool)
         with connection(options) as server:
             found.append(Finding.well("source login", f"{options.user} on {place(options)}/{options.database}"))
             found += _in_short(set_up(server, options, setup.tables))
-            found.append(_asked("publication", lambda: publication_mode(server, options, setup.tables)))
+            found.append(_asked("publication", lambda: _publication(server, options, setup)))
             found.append(_clock(server, clock))
             found += _reading(server, setup, options, in_use=in_use)
     except ConnectorError as error:
@@ -49,11 +49,16 @@ def _in_short(findings: Iterator[Finding]) -> list[Finding]:
     return [*rest, *([Finding.well("tables", f"{len(well)} readable, REPLICA IDENTITY FULL")] if well else [])]
 
 
-def _asked(subject: str, ask: Callable[[], object]) -> Finding:
+def _asked(subject: str, ask: Callable[[], str]) -> Finding:
     try:
-        return Finding.well(subject, str(ask()))
+        return Finding.well(subject, ask())
     except ConnectorError as error:
         return Finding.of(subject, error)
+
+
+def _publication(server: psycopg.Connection[Any], options: Options, setup: SourceSetup) -> str:
+    made = publication_mode(server, options, setup.tables) == "filtered"
+    return f"{options.publication} is {'made and kept fit by this login' if made else 'there, with all tables'}"
 
 
 def _clock(server: psycopg.Connection[Any], clock: Callable[[], dt.datetime]) -> Finding:
@@ -80,6 +85,11 @@ def _reading(
         return
     yield Finding.well("replication right", f"{options.user} may replicate")
     name, slot = str(options.slot), read_slot(server, str(options.slot))
+    if in_use:
+        yield Finding.well("position", "a daemon goes on from it at this moment")
+        if slot is not None:
+            yield _kept(name, slot, in_use=True)
+        return
     try:
         offset = where_to_go_on(setup, options, Server(epoch, end, slot, ""))
     except SourceRefused as error:
@@ -88,10 +98,10 @@ def _reading(
     yield Finding.well("position", "goes on where it was" if offset is not None else "begins with a snapshot")
     if slot is None:
         return
-    if slot.reader is not None and not in_use:
+    if slot.reader is not None:
         yield Finding.of("slot", held_by_another(name, slot.reader))
         return
-    yield _kept(name, slot, in_use=in_use)
+    yield _kept(name, slot, in_use=False)
 
 
 def _kept(name: str, slot: Slot, *, in_use: bool) -> Finding:

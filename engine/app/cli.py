@@ -8,6 +8,7 @@ import click
 
 _VERBS = {
     "backup": ("backup", "backup"),
+    "check": ("check", "check"),
     "commands": ("commands", "commands"),
     "conflicts": ("conflicts", "conflicts"),
     "customers": ("documents", "customers"),

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import structlog
 
 from engine.app import registry
+from engine.app.checks import look
 from engine.app.config import Config, SystemConfig, policy_of
 from engine.app.health import health_page
-from engine.app.wiring import OpenStore, enter_system, now
+from engine.app.wiring import OpenStore, enter_system, now, source_folder
 from engine.flow.dispatcher import Dispatcher
 from engine.flow.gate import Gate, Limits
 from engine.flow.reader import Reader, Reading, source_setup
 from engine.flow.vitals import Vitals
 from engine.ports.connector import Connector
-from engine.ports.errors import ConfigError
+from engine.ports.errors import ConfigError, ConnectorError
 from engine.ports.source import Resume, Source
 from engine.ports.target import Target
 from engine.store import status
@@ -72,6 +74,8 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
     port_asked = config.daemon.port if orders.capture is None else 0
     with health_page(port_asked, vitals, lambda: _counts(store, orders.system)) as port:
         log.info("started", system=orders.system, pid=os.getpid(), port=port, writes_back=writes, mode=chosen.mode)
+        if orders.capture is None:
+            threading.Thread(target=_look, args=(store, config, chosen, folder, orders.system), daemon=True).start()
         reading = _reading(store, config, chosen, folder, orders, connector)
         reader = Reader(reading, vitals, ready=lambda: _say_ready(orders, port), wake=wake.set)
         with _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes):
@@ -80,13 +84,23 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
     return reader.records
 
 
+def _look(store: OpenStore, config: Config, chosen: SystemConfig, folder: Path, system: str) -> None:
+    """Say what `arsync check` would say. What would lose data stops the daemon: the source does not open."""
+    try:
+        for finding in look(store, config, system, chosen, folder, in_use=True):
+            if not finding.ok:
+                log.warning(finding.subject, system=system, detail=finding.detail, fix=finding.fix)
+    except (ConnectorError, psycopg.Error) as error:
+        log.warning("the set-up could not be looked at", system=system, error=str(error).strip())
+
+
 def _reading(
     store: OpenStore, config: Config, chosen: SystemConfig, folder: Path, orders: Orders, connector: Connector
 ) -> Reading:
     options: dict[str, Any] = dict(chosen.source)
     if orders.capture is not None:
         options = {"type": "capture", "path": str(Path(orders.capture).resolve())}
-    work = folder / config.store.folder / "sources" / orders.system
+    work = source_folder(config, folder, orders.system)
     most = orders.batch_size or config.daemon.batch_size
     kind = registry.source(options, "debezium")
 

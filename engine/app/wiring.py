@@ -132,6 +132,11 @@ def daemon_password(home: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
+def source_folder(config: Config, folder: Path, system: str) -> Path:
+    """Where a system's source keeps caches and logs."""
+    return folder / config.store.folder / "sources" / system
+
+
 def now() -> dt.datetime:
     """The one clock of the application."""
     return dt.datetime.now(dt.UTC)

@@ -59,6 +59,16 @@ def kept_documents(
         return {record.key: record.doc for record in _decoded(cursor, CustomerRecord)}
 
 
+def numbered_invoices(connection: Connection[Any], system: str, limit: int) -> dict[str, str]:
+    """Key and number of some invoices that the ERP has numbered."""
+    found = connection.execute(
+        """SELECT key, record -> 'doc' ->> 'number' FROM invoice
+           WHERE system = %s AND NOT deleted AND record -> 'doc' ->> 'number' IS NOT NULL LIMIT %s""",
+        (system, limit),
+    )
+    return {str(key): str(number) for key, number in found}
+
+
 def load_commands(
     cursor: Cursor[Any], system: str, *, keys: Iterable[str] = (), intents: Iterable[str] = ()
 ) -> dict[str, CommandRecord]:

