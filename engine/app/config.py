@@ -117,7 +117,7 @@ def load_config(path: str | None) -> tuple[Config, Path]:
     try:
         config = msgspec.convert(_secrets_read(raw, file.parent, ""), Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {error}; `arsync init --print` shows every setting") from None
+        raise ConfigError(f"{file}: {error}", "`arsync init --print` shows every setting") from None
     for name in config.systems:
         if not name.replace("-", "").replace("_", "").isalnum():
             raise ConfigError(f"{file}: system name {name!r} may hold letters, digits, - and _ only")

@@ -169,3 +169,17 @@ def test_secrets_come_from_files_beside_the_configuration(tmp_path: Path) -> Non
     file.write_text('[systems.x]\nconnector = "tryton"\n[systems.x.source]\npassword_file = "pw"\n')
     config, _ = load_config(str(file))
     assert config.systems["x"].source == {"password": "hidden"}
+
+
+def test_check_names_an_unknown_setting_and_what_is_missing(config: Path, request: pytest.FixtureRequest) -> None:
+    found = call("check", "--json")
+    assert [(one["subject"], one["grade"]) for one in json.loads(found.stdout)] == [
+        ("store", "ok"), ("source", "warning"), ("target", "ok"),
+    ]  # fmt: skip
+    assert found.exit_code == 0
+    assert f"[systems.{request.node.name}.source]" in call("check").stdout
+    config.write_text(config.read_text() + 'modee = "observe"\n')
+    refused = call("check")
+    assert isinstance(refused.exception, ConfigError)
+    assert "`modee` - at `$.systems" in str(refused.exception)
+    assert "arsync init --print" in refused.exception.fix

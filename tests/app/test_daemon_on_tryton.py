@@ -4,12 +4,14 @@ import datetime as dt
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from demo.accountant import Accountant, Item
@@ -162,3 +164,45 @@ def test_an_erp_that_is_away_is_waited_for(house: House) -> None:
     assert house.intent("away")["commands"][0]["state"] == "unknown"
     assert house.effects("away") == []
     assert house.invoice(number)["state"] == "matched"  # type: ignore[index]
+
+
+def checked(house: House) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code and findings of `arsync check`."""
+    done = subprocess.run(
+        [*house.engine._program(), "check", "--json"], cwd=house.engine._folder, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_check_beside_the_daemon_and_without_it_and_on_another_erp(house: House) -> None:
+    code, found = checked(house)
+    assert (code, [one for one in found if one["grade"] != "ok"]) == (0, [])
+    assert {"slot", "clock", "one ERP", "credit limits"} <= {one["subject"] for one in found}
+    house.signal(signal.SIGKILL)
+    house.ended(5)
+    with psycopg.connect(house.erp.cluster.dsn(house.erp.database), autocommit=True) as books:
+        books.execute("UPDATE account_invoice SET number = number || '-X' WHERE number IS NOT NULL")
+        try:
+            code, found = checked(house)
+        finally:
+            books.execute("UPDATE account_invoice SET number = replace(number, '-X', '') WHERE number IS NOT NULL")
+    assert code == 1
+    (wrong,) = [one for one in found if one["grade"] == "error" and one["subject"] != "slot"]
+    assert wrong["subject"] == "one ERP"
+    assert "observe" in wrong["fix"]
+
+
+def test_a_start_that_finds_something_says_it_and_one_that_would_lose_changes_is_refused(house: House) -> None:
+    house.engine._log.unlink()
+    with psycopg.connect(house.erp.cluster.dsn(house.erp.database), autocommit=True) as books:
+        books.execute("ALTER TABLE party_party REPLICA IDENTITY DEFAULT")
+        house.start()
+        house.until(lambda: "table public.party_party" in house.engine._log.read_text())
+        house.signal(signal.SIGTERM)
+        house.ended(15)
+        books.execute("ALTER TABLE party_party REPLICA IDENTITY NOTHING")
+        house.engine.start()
+        assert house.ended(30) == 1
+        assert "REPLICA IDENTITY FULL" in "".join(house.engine.log_tail())
+        books.execute("ALTER TABLE party_party REPLICA IDENTITY FULL")

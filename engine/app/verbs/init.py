@@ -67,7 +67,7 @@ def init(file: str, connector: str | None, system: str | None, print_: bool) -> 
         raise click.ClickException(f"{file} exists; `arsync init --print` shows what would be written") from None
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}") from None
-    click.echo(f"{file} written; fill in its system, then `arsync run`")
+    click.echo(f"{file} written; fill in its system, then `arsync check`")
 
 
 def _text(connector: str | None, system: str | None) -> str:
