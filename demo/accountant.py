@@ -125,6 +125,18 @@ class Accountant(Books):
             ask["type"] = "partial"
             self._confirmed(lambda: wizard.execute("pay", {"start": start, "ask": ask}))
 
+    def book_on_account(self, party: int, amount: Decimal, text: str, date: dt.date) -> None:
+        """Book a receipt of a customer, in the company's currency, that is applied to nothing yet."""
+        method = self._find("account.invoice.payment.method", [])
+        booked = self._read("account.invoice.payment.method", method, "journal", "debit_account")
+        period = self._find("account.period", [["start_date", "<=", date], ["end_date", ">=", date]])
+        nothing = Decimal(0)
+        lines = [{"account": booked["debit_account"], "debit": amount, "credit": nothing},
+                 {"account": self._receivable, "party": party, "debit": nothing, "credit": amount}]  # fmt: skip
+        values = {"company": self._company, "journal": booked["journal"], "period": period, "date": date,
+                  "description": text, "lines": [["create", lines]]}  # fmt: skip
+        self._call("account.move.post", self._call("account.move.create", [values]))
+
     def bounce(self, invoice: int, text: str) -> None:
         """The bank took the newest receipt of an invoice back: it is open again as if it had not come."""
         links = self._read("account.invoice", invoice, "payment_lines")["payment_lines"]

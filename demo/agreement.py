@@ -5,7 +5,7 @@ differences out. A document that only one side has, or that one side has twice, 
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -26,8 +26,12 @@ class Pair:
     differences: tuple[Difference, ...]
 
 
-def compare_invoices(erp: Sequence[Row], due: Mapping[int, Due], engine: Sequence[Row]) -> list[Pair]:
-    """Pairs by Tryton's order. `due` are Tryton's unpaid instalments by invoice, as `Books.instalments` gives."""
+def compare_invoices(
+    erp: Sequence[Row], due: Mapping[int, Due], engine: Sequence[Row], disputed: Collection[int] = ()
+) -> list[Pair]:
+    """Pairs by Tryton's order. `due` are Tryton's unpaid instalments by invoice, as `Books.instalments` gives;
+    `disputed` are invoices with a dispute that has not ended.
+    """
 
     def fields(row: Row) -> dict[str, object]:
         instalments = due.get(row["id"], [])
@@ -39,7 +43,7 @@ def compare_invoices(erp: Sequence[Row], due: Mapping[int, Due], engine: Sequenc
             "currency": row["currency"],
             "customer": str(row["party"]),
             "due": instalments,
-            "state": _life(str(row["state"]), instalments),
+            "state": "disputed" if row["id"] in disputed else _life(str(row["state"]), instalments),
         }
 
     return _pairs("invoice", erp, engine, fields)

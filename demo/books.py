@@ -125,6 +125,45 @@ class Books:
         found = [(row["credit"] - row["debit"], row["amount_second_currency"]) for row in rows]
         return [own if foreign is None else -foreign for own, foreign in found]
 
+    def applications(self) -> dict[int, list[tuple[int, Decimal]]]:
+        """Of each invoice the lines of the receipts that are linked to it: id and amount, in its currency."""
+        of = {
+            line: row["id"]
+            for row in self._rows("account.invoice", [["type", "=", "out"]], ["payment_lines"])
+            for line in row["payment_lines"]
+        }
+        found: dict[int, list[tuple[int, Decimal]]] = {}
+        names = ["debit", "credit", "amount_second_currency"]
+        for row in self._rows("account.move.line", [["id", "in", list(of)]], names):
+            foreign = row["amount_second_currency"]
+            amount = row["credit"] - row["debit"] if foreign is None else -foreign
+            found.setdefault(of[row["id"]], []).append((row["id"], amount))
+        return found
+
+    def receipts_of_customers(self) -> list[tuple[int, int, Decimal]]:
+        """Posted credits on accounts of what customers owe: line, customer, and amount in the company's currency."""
+        domain = [["account.type.receivable", "=", True], ["move.state", "=", "posted"], ["credit", ">", 0]]
+        rows = self._rows("account.move.line", domain, ["party", "credit"])
+        return [(row["id"], row["party"], row["credit"]) for row in rows]
+
+    def debits(self, account: str) -> list[Decimal]:
+        """Posted debits on the account with this number."""
+        domain = [["account.code", "=", account], ["move.state", "=", "posted"], ["debit", ">", 0]]
+        return [row["debit"] for row in self._rows("account.move.line", domain, ["debit"])]
+
+    def released_orders(self) -> list[int]:
+        """Orders that have gone on."""
+        states = ["confirmed", "processing", "done"]
+        return [row["id"] for row in self._rows("sale.sale", [["state", "in", states]], ["state"])]
+
+    def blocked_invoices(self) -> set[int]:
+        """Invoices with an open item that is held back from payment."""
+        domain = [["payment_blocked", "=", True], ["reconciliation", "=", None]]
+        blocked = {row["id"] for row in self._rows("account.move.line", domain, ["payment_blocked"])}
+        posted = [["type", "=", "out"], ["state", "=", "posted"]]
+        rows = self._rows("account.invoice", posted, ["lines_to_pay"])
+        return {row["id"] for row in rows if blocked & set(row["lines_to_pay"])}
+
     def order_state(self, order: int) -> str:
         """Where an order stands in Tryton's own words."""
         return str(self._read("sale.sale", order, "state")["state"])

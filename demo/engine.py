@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil  # type: ignore[import-untyped]
 from psycopg.conninfo import conninfo_to_dict
 
 from engine.store.embedded import Cluster
@@ -39,7 +40,7 @@ port = 0
 connector = "tryton"
 
 [systems.{system}.policy]
-settle_seconds = 30
+settle_seconds = {settle}
 retry_seconds = 0.05
 most_stales = 500
 unknown_document_seconds = 30
@@ -61,6 +62,13 @@ password_file = "target.secret"
 """
 
 
+HURRIED = """\
+timeout = 6.0
+deadline_seconds = 8.0
+in_doubt_seconds = 6.0
+"""
+
+
 class EngineFailed(RuntimeError):
     """A program of arsync ended, refused or did not answer; the text says which and has its last lines."""
 
@@ -76,21 +84,35 @@ class Target:
 
 
 class Engine:
-    """One arsync over one Tryton, in `folder`; without a `target` it writes nothing back."""
+    """One arsync over one Tryton, in `folder`; without a `target` it writes nothing back.
 
-    def __init__(self, folder: Path, source_dsn: str, target: Target | None) -> None:
+    `hurried` is for a Tryton that is known to answer within seconds or never: a lost answer is in doubt for no
+    longer. `without` names a safeguard that the daemon runs without (`demo.chaos.sabotage`).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source_dsn: str,
+        target: Target | None,
+        *,
+        hurried: bool = False,
+        without: str | None = None,
+    ) -> None:
         self._folder = folder
         self._config = folder / "arsync.toml"
         self._log = folder / "arsync.log"
         self._ready = folder / "ready.json"
         self._process: subprocess.Popen[bytes] | None = None
+        self._without = without
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         source = conninfo_to_dict(source_dsn)
         write_private(folder / "source.secret", str(source["password"]))
-        text = CONFIG.format(system=SYSTEM, **source)
+        text = CONFIG.format(system=SYSTEM, settle=120 if hurried else 30, **source)
         if target is not None:
             write_private(folder / "target.secret", target.password)
             text += TARGET.format(system=SYSTEM, url=target.url, database=target.database, user=target.user)
+            text += HURRIED if hurried else ""
         write_private(self._config, text)
 
     def __enter__(self) -> Self:
@@ -104,6 +126,8 @@ class Engine:
     def start(self) -> None:
         """Start the daemon; returns at once."""
         command = [*self._program(), "run", "--ready-file", str(self._ready)]
+        if self._without is not None:
+            command = [sys.executable, "-m", "demo.chaos.sabotage", self._without, *command[1:]]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -145,6 +169,28 @@ class Engine:
         code = process.wait(STOP_SECONDS)
         self._end_left_database()
         return code
+
+    def kill(self) -> None:
+        """Kill the daemon where it stands. Its PostgreSQL goes on, and the next start finds it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+
+    def kill_capture(self) -> bool:
+        """Kill the daemon's child that runs Debezium; False when there is none at this moment."""
+        with suppress(psutil.NoSuchProcess, AttributeError):
+            for child in psutil.Process(self._process.pid).children():  # type: ignore[union-attr]
+                if "connectors.debezium.child" in child.cmdline():
+                    child.kill()
+                    return True
+        return False
+
+    def kill_store(self) -> bool:
+        """Kill arsync's own PostgreSQL; False when it is down at this moment."""
+        store = Cluster(self._store)
+        there = store.running
+        store.kill()
+        return there
 
     def log_tail(self) -> list[str]:
         """The last lines that the daemon said."""
@@ -189,9 +235,12 @@ class Engine:
 
     def _end_left_database(self) -> None:
         """The daemon stops its own PostgreSQL; one that was killed could not."""
-        home = self._folder / ".arsync" / "postgres"
-        if home.exists():
-            Cluster(home).stop()
+        if self._store.exists():
+            Cluster(self._store).stop()
+
+    @property
+    def _store(self) -> Path:
+        return self._folder / ".arsync" / "postgres"
 
 
 def _environment() -> dict[str, str]:

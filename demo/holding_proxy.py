@@ -105,6 +105,8 @@ class _Connection(BaseHTTPRequestHandler):
         call = understood(body)
         drop = None
         if call is not None:
+            if proxy.rules.listener is not None:
+                proxy.rules.listener(call)
             proxy.rules.wait_if_held(call)
             drop = proxy.rules.take_drop(call)
         try:

@@ -53,6 +53,8 @@ class Rules:
         self._lock = threading.Lock()
         self._holds: list[Hold] = []
         self._drops: list[Drop] = []
+        self.listener: Callable[[Call], None] | None = None
+        """Hears of every request as it arrives."""
 
     def add(self, rule: Rule) -> Rule:
         """From now on this rule holds."""

@@ -30,11 +30,11 @@ class Stage:
 
     def hold(self, invoice: int, *, last: bool = False) -> Hold:
         """Hold the request by which arsync pays this invoice; `last` is the second step of a part payment."""
-        return self.proxy.hold(_writes(invoice, last=last))
+        return self.proxy.hold(writes(invoice, last=last))
 
     def drop_answer(self, invoice: int) -> None:
         """Lose the answer to the request by which arsync pays this invoice."""
-        self._drops.append(self.proxy.drop_answer(_writes(invoice)))
+        self._drops.append(self.proxy.drop_answer(writes(invoice)))
 
     def play(self, scenes: Sequence[Scene]) -> None:
         """Play each scene as its request arrives; one whose request does not come is played all the same."""
@@ -63,7 +63,8 @@ class Stage:
         return ["a request to be held"] * self._late + ["an answer to be lost"] * lost
 
 
-def _writes(invoice: int, *, last: bool = False) -> Match:
+def writes(invoice: int, *, last: bool = False) -> Match:
+    """Requests by which arsync pays this invoice."""
     steps = {"pay"} if last else {"choice", "pay"}
 
     def match(call: Call) -> bool:

@@ -20,15 +20,24 @@ import click
 
 
 @click.command()
-@click.option("--without", type=click.Choice(["writeback"]), help="Leave a part out, to see the comparison fail.")
+@click.option(
+    "--without",
+    type=click.Choice(["writeback", "find", "fence", "guard"]),
+    help="Leave a part out, to see the comparison fail; all but writeback with --chaos.",
+)
+@click.option("--chaos", type=int, metavar="SEED", help="Instead of the day: decide while programs are killed.")
+@click.option("--kills", default=20, show_default=True, help="How many, with --chaos.")
 @click.option("--keep", is_flag=True, help="Keep the folder with both databases, logs and configuration.")
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the set-up Tryton is kept between runs; $ARSYNC_CACHE or ~/.cache/arsync otherwise.",
 )
-def demo(without: str | None, keep: bool, cache: Path | None) -> None:  # noqa: FBT001 - command line flags
+def demo(without: str | None, chaos: int | None, kills: int, keep: bool, cache: Path | None) -> None:  # noqa: FBT001
     """Play a scripted day on a real Tryton and compare both sides at its end.
+
+    With --chaos, many decisions are made while arsync's daemon, its capture child, its PostgreSQL and Tryton's server
+    are killed at random moments; then Tryton's books are counted: nothing may be lost, and nothing done twice.
 
     Needs the `demo` extra and Java. Takes about a minute; the very first time also that of installing Tryton.
     """
@@ -37,12 +46,17 @@ def demo(without: str | None, keep: bool, cache: Path | None) -> None:  # noqa: 
     from demo.erp_server import ErpFailed
     from engine.store.embedded_programs import EmbeddedUnavailable
 
+    if (without in ("find", "fence", "guard")) != (chaos is not None) and without is not None:
+        raise click.UsageError("--without writeback is for the day; find, fence and guard are for --chaos")
     kept = cache or Path(os.environ.get("ARSYNC_CACHE", "~/.cache/arsync")).expanduser()
     tell = _clock()
     signal.signal(signal.SIGTERM, _interrupted)
     try:
         with _work_folder(keep=keep, tell=tell) as folder:
-            agree = _run(folder, kept, tell, writes_back=without is None)
+            if chaos is None:
+                agree = _run(folder, kept, tell, writes_back=without is None)
+            else:
+                agree = _run_chaos(chaos, folder, kept, tell, kills, without)
     except (EngineFailed, ErpFailed, EmbeddedUnavailable, RpcError) as error:
         raise click.ClickException(str(error)) from error
     if not agree:
@@ -96,6 +110,19 @@ def _run(folder: Path, cache: Path, tell: Callable[[str], None], *, writes_back:
     report.show(outcome, Console(width=None if sys.stdout.isatty() else 150, highlight=False))
     click.echo(report.verdict(outcome))
     return not outcome.differences
+
+
+def _run_chaos(
+    seed: int, folder: Path, cache: Path, tell: Callable[[str], None], kills: int, without: str | None
+) -> bool:
+    """One chaos; whether nothing was lost, nothing done twice, and both sides agree."""
+    from demo.chaos.run import play
+
+    verdict = play(seed, folder, cache, tell, kills=kills, without=without)
+    for wrong in (*verdict.miscounts, *verdict.differences):
+        click.echo(f"  {wrong}")
+    click.echo(str(verdict))
+    return verdict.well
 
 
 def _clock() -> Callable[[str], None]:

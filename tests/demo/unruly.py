@@ -157,17 +157,8 @@ class Unruly(Accountant):
         self._call(f"account.statement.{self.chance.choice(['post', 'post', 'cancel'])}", [statement])
 
     def on_account(self) -> None:
-        party = self.chance.choice(self._parties)
-        method = self._find("account.invoice.payment.method", [])
-        booked = self._read("account.invoice.payment.method", method, "journal", "debit_account")
         amount = Decimal(self.chance.randint(100, 20000)) / 100
-        period = self._find("account.period", [["start_date", "<=", self.day], ["end_date", ">=", self.day]])
-        lines = [{"account": booked["debit_account"], "debit": amount, "credit": Decimal(0)},
-                 {"account": self._receivable, "party": party, "debit": Decimal(0), "credit": amount}]  # fmt: skip
-        values = {"company": self._company, "journal": booked["journal"], "period": period, "date": self.day,
-                  "description": "on account", "lines": [["create", lines]]}  # fmt: skip
-        (move,) = self._call("account.move.create", [values])
-        self._call("account.move.post", [move])
+        self.book_on_account(self.chance.choice(self._parties), amount, "on account", self.day)
 
     # Credits, blocks, dates.
 
