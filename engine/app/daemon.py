@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import msgspec
 import psycopg
 import structlog
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from engine.app import registry
 from engine.app.checks import look
@@ -28,8 +29,11 @@ from engine.ports.source import Resume, Source
 from engine.ports.target import Target
 from engine.store import status
 from engine.store.exclusive import take_over
+from engine.store.unit import Connection
 
 log = structlog.get_logger()
+T = TypeVar("T")
+_STORE_SECONDS: Final = 60.0
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -66,8 +70,7 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
     stop, wake = Stop(), threading.Event()
     stop.listen()
     connector = registry.connector(chosen.connector)
-    with store.connect() as connection:
-        enter_system(connection, orders.system, chosen.connector)
+    _while_the_store_comes_back(lambda: _enter(store, orders.system, chosen.connector))
     vitals = Vitals(orders.system)
     writes = bool(chosen.target) and orders.capture is None
     # A pass over a capture is no daemon: it must not need the port that a daemon beside it may have.
@@ -82,6 +85,21 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
             reader.run(stop.event)
     log.info("stopped", system=orders.system, records=reader.records)
     return reader.records
+
+
+def _enter(store: OpenStore, system: str, connector: str) -> None:
+    with store.connect() as connection:
+        enter_system(connection, system, connector)
+
+
+def _while_the_store_comes_back(act: Callable[[], T]) -> T:
+    """Do it, and again if the store dies meanwhile; later on reader and dispatchers see to that themselves."""
+    return Retrying(
+        retry=retry_if_exception_type(psycopg.OperationalError),
+        stop=stop_after_delay(_STORE_SECONDS),
+        wait=wait_fixed(0.5),
+        reraise=True,
+    )(act)
 
 
 def _look(store: OpenStore, config: Config, chosen: SystemConfig, folder: Path, system: str) -> None:
@@ -138,17 +156,16 @@ def _dispatchers(
         yield
         return
     target = connector.open_target(chosen.target)
-    own_lock = store.connect()
+    # A lock of its own: the reader's lasts from one opening of the source to the next only.
+    own_lock = _while_the_store_comes_back(lambda: _locked(store, f"{system}/target"))
     done = threading.Event()
     threads: list[threading.Thread] = []
     try:
-        # A lock of its own: the reader's lasts from one opening of the source to the next only.
-        take_over(own_lock, f"{system}/target")
         limits = Limits(chosen.limits.per_second, chosen.limits.commands_per_hour, chosen.limits.money_per_hour)
         gate = Gate(system, limits, observe=chosen.mode == "observe")
         for place in range(target.capabilities.concurrency):
             worker = _dispatcher(store, chosen, system, connector, target, vitals, gate, place)
-            if place == 0 and (left := worker.recover()):
+            if place == 0 and (left := _while_the_store_comes_back(worker.recover)):
                 log.warning("commands were under way when the last daemon ended", system=system, commands=left)
             name = f"dispatcher-{place}"
             threads.append(threading.Thread(target=_watched(worker, vitals, done, wake), name=name, daemon=True))
@@ -165,6 +182,17 @@ def _dispatchers(
         if not stop.at_once:
             target.close()
         own_lock.close()
+
+
+def _locked(store: OpenStore, name: str) -> Connection:
+    """A connection that holds this lock for as long as it is open."""
+    connection = store.connect()
+    try:
+        take_over(connection, name)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _watched(worker: Dispatcher, vitals: Vitals, done: threading.Event, wake: threading.Event) -> Callable[[], None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import psycopg
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from engine.app.config import Config, StoreConfig
 from engine.ports.errors import ConfigError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _DATABASE = "arsync"
 _DAEMON = "arsync_daemon"
+_STARTS = 5
 
 
 class OpenStore:
@@ -33,6 +35,11 @@ class OpenStore:
         self.daemon_user = daemon_user
         self._revive = revive
         self._lock = threading.Lock()
+
+    @property
+    def revives(self) -> bool:
+        """Whether its server is ours to start again."""
+        return self._revive is not None
 
     def connect(self) -> Connection:
         """A connection as the daemon's role."""
@@ -74,8 +81,23 @@ def open_store(config: Config, folder: Path, *, migrate: bool | None = None) -> 
 
 
 def _embedded(home: Path, *, migrate: bool | None) -> OpenStore:
-    """Start the folder's own PostgreSQL, or join the one that runs. Its first tables are made at once."""
+    """Start the folder's own PostgreSQL, or join the one that runs. Its first tables are made at once.
+
+    One that dies in the middle of this is started again.
+    """
     cluster = _cluster(home)
+    for attempt in Retrying(
+        retry=retry_if_exception_type(psycopg.OperationalError),
+        stop=stop_after_attempt(_STARTS),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    ):
+        with attempt:
+            return _joined(home, cluster, migrate=migrate)
+    raise AssertionError("unreachable")
+
+
+def _joined(home: Path, cluster: "Cluster", *, migrate: bool | None) -> OpenStore:
     cluster.start()
     password = daemon_password(home)
     complete = home / "tables-made"
@@ -83,10 +105,20 @@ def _embedded(home: Path, *, migrate: bool | None) -> OpenStore:
         cluster.ensure_database(_DATABASE)
         cluster.ensure_role(_DAEMON, password=password)
     dsn = cluster.dsn(_DATABASE, user=_DAEMON, password=password)
-    opened = OpenStore(dsn, cluster.dsn(_DATABASE), _DAEMON, revive=cluster.start)
+    opened = OpenStore(dsn, cluster.dsn(_DATABASE), _DAEMON, revive=lambda: _revive(cluster))
     _prepare(opened, migrate=migrate, fresh=not complete.exists())
     complete.touch()
     return opened
+
+
+def _revive(cluster: "Cluster") -> None:
+    """Start the server again. When that fails, it is away like any server, and is tried again later."""
+    from engine.store.embedded import EmbeddedUnavailable
+
+    try:
+        cluster.start()
+    except EmbeddedUnavailable as error:
+        raise psycopg.OperationalError(str(error)) from None
 
 
 def _cluster(home: Path) -> "Cluster":
@@ -151,7 +183,9 @@ def _prepare(opened: OpenStore, *, migrate: bool | None, fresh: bool) -> None:
         try:
             schema.require_current(opened.dsn)
         except psycopg.OperationalError as error:
-            raise ConfigError(f"the store cannot be reached: {error}") from None
+            if opened.revives:
+                raise
+            raise ConfigError(f"the store cannot be reached: {error}", "see that its server runs") from None
 
 
 def _user(store: StoreConfig) -> str | None:

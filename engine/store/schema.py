@@ -6,11 +6,13 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError as SqlAlchemyOperationalError
 from sqlmodel import SQLModel
 
 from engine.store import tables
@@ -68,11 +70,17 @@ def require_current(dsn: str) -> None:
 
 
 def revision(dsn: str) -> str | None:
-    """The revision that the tables are at; None for an empty database."""
+    """The revision that the tables are at; None for an empty database.
+
+    Raises:
+        psycopg.OperationalError: the server does not answer.
+    """
     engine = create_engine(sqlalchemy_url(dsn))
     try:
         with engine.connect() as connection:
             return _revision(connection)
+    except SqlAlchemyOperationalError as error:
+        raise psycopg.OperationalError(str(error.orig)) from None
     finally:
         engine.dispose()
 
