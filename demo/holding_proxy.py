@@ -105,8 +105,7 @@ class _Connection(BaseHTTPRequestHandler):
         call = understood(body)
         drop = None
         if call is not None:
-            if proxy.rules.listener is not None:
-                proxy.rules.listener(call)
+            self._tell(call, answered=False)
             proxy.rules.wait_if_held(call)
             drop = proxy.rules.take_drop(call)
         try:
@@ -115,6 +114,8 @@ class _Connection(BaseHTTPRequestHandler):
             # Whether Tryton has carried it out is not known here either: say so by hanging up.
             self.close_connection = True
             return
+        if call is not None:
+            self._tell(call, answered=True)
         if drop is not None:
             drop.dropped.set()
             self.close_connection = True
@@ -128,6 +129,11 @@ class _Connection(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
         """Nothing: the engine and Tryton keep their own logs."""
+
+    def _tell(self, call: Call, *, answered: bool) -> None:
+        listener = self.server.proxy.rules.listener
+        if listener is not None:
+            listener(call, answered)
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         host, port = self.server.proxy.upstream

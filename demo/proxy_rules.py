@@ -53,8 +53,8 @@ class Rules:
         self._lock = threading.Lock()
         self._holds: list[Hold] = []
         self._drops: list[Drop] = []
-        self.listener: Callable[[Call], None] | None = None
-        """Hears of every request as it arrives."""
+        self.listener: Callable[[Call, bool], None] | None = None
+        """Hears of every request as it arrives, and once more when its answer is there and not yet passed on."""
 
     def add(self, rule: Rule) -> Rule:
         """From now on this rule holds."""

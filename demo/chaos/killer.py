@@ -16,9 +16,21 @@ from demo.engine import Engine
 from demo.erp import DemoErp
 from demo.proxy_rules import Call
 
-WAIT_FOR_WRITE = 1.5
+WAIT_FOR_WRITE = 6.0
 LONGEST_DOWN = 0.8
-WRITES = ("execute", "create", "write", "post", "confirm", "payment_block", "validate_statement", "delete")
+LONGEST_LATER = 0.25
+HELD_FOR_BLOW = 0.5
+WRITES = (
+    "account.move.post",
+    "account.invoice.post",
+    "account.statement.post",
+    "account.statement.validate_statement",
+    "account.invoice.pay.execute",
+    "account.move.reconcile_lines.execute",
+    "party.party.write",
+    "sale.sale.confirm",
+)
+"""The requests that change the books."""
 SHARES = {"daemon": 8, "capture": 3, "store": 4, "tryton": 4}
 
 
@@ -34,20 +46,31 @@ class Killer:
     done: Counter[str] = field(default_factory=Counter)
     over: threading.Event = field(default_factory=threading.Event)
     failed: BaseException | None = None
-    _write: threading.Event = field(default_factory=threading.Event)
+    _wanted: bool | None = None
+    _method: str = ""
+    _there: threading.Event = field(default_factory=threading.Event)
+    _struck: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def heard(self, call: Call) -> None:
-        """A request of arsync passes the proxy."""
-        if call.method.rpartition(".")[2] in WRITES:
-            self._write.set()
+    def heard(self, call: Call, answered: bool) -> None:  # noqa: FBT001 - the proxy's own call
+        """A request of arsync arrives at the proxy, or its answer is about to be passed on.
+
+        An answer that was waited for is held back until the blow has fallen.
+        """
+        wanted = self._wanted
+        if wanted is not answered or not call.method.endswith(WRITES):
+            return
+        self._wanted, self._method = None, call.method
+        self._there.set()
+        if answered:
+            self._struck.wait(HELD_FOR_BLOW)
 
     def run(self) -> None:
         """Kill until it is enough. Whatever happens, everything is running at the end."""
         try:
             while self.done.total() < self.most and not self._stop.is_set():
-                self._await_moment()
-                self._kill(self.chance.choices(list(SHARES), list(SHARES.values()))[0])
+                moment = self._await_moment()
+                self._kill(self.chance.choices(list(SHARES), list(SHARES.values()))[0], moment)
         except BaseException as error:
             self.failed = error
             raise
@@ -58,30 +81,45 @@ class Killer:
         """No more kills after the one that is under way."""
         self._stop.set()
 
-    def _await_moment(self) -> None:
-        if self.chance.random() < 0.7:
-            self._write.clear()
-            self._write.wait(WAIT_FOR_WRITE)
-            time.sleep(self.chance.random() * 0.25)
-        else:
+    def _await_moment(self) -> str:
+        """At any time; while a certain request is on its way; or when it is done and its answer is not."""
+        moment = self.chance.random()
+        if moment < 0.2:
             time.sleep(self.chance.random())
+            return "at any time"
+        answered = moment > 0.5
+        self._there.clear()
+        self._struck.clear()
+        self._wanted = answered
+        came = self._there.wait(WAIT_FOR_WRITE)
+        self._wanted = None
+        if not came:
+            return "at any time"
+        if answered:
+            return f"{self._method} is done, its answer on its way"
+        time.sleep(self.chance.random() * LONGEST_LATER)
+        return f"{self._method} was asked for"
 
-    def _kill(self, what: str) -> None:
+    def _kill(self, what: str, moment: str) -> None:
         down = self.chance.random() * LONGEST_DOWN
+        if what not in ("daemon", "store"):
+            self._struck.set()
         killed = True
         match what:
             case "daemon":
                 self.engine.kill()
+                self._struck.set()
                 time.sleep(down)
                 self.engine.start()
             case "capture":
                 killed = self.engine.kill_capture()
             case "store":
                 killed = self.engine.kill_store()
+                self._struck.set()
             case "tryton":
                 self.erp.kill_server()
                 time.sleep(down)
                 self.erp.start_server()
         if killed:
             self.done[what] += 1
-            self.progress(f"kill {self.done.total()} of {self.most}: {what}")
+            self.progress(f"kill {self.done.total()} of {self.most}: {what}, {moment}")

@@ -17,7 +17,7 @@ def without_find() -> None:
     def found(_target: object, _key: str, _write: object) -> None:
         return None
 
-    TrytonTarget.find = found  # type: ignore[method-assign]
+    TrytonTarget.find = found  # type: ignore[method-assign,assignment]
 
 
 def without_fence() -> None:

@@ -32,8 +32,8 @@ from engine.model.intents import (
 )
 
 COUNTS = {
-    "paid": 5, "in parts": 3, "together": 3, "deducted": 2, "overpaid": 2, "credited": 2, "debited": 5, "disputed": 2,
-    "receiving": 2, "taken back": 2, "raced": 3, "entry": 6, "limit": 3, "order": 2,
+    "paid": 5, "in parts": 3, "together": 3, "deducted": 2, "overpaid": 2, "credited": 2, "debited": 6, "disputed": 2,
+    "receiving": 2, "taken back": 2, "raced": 3, "entry": 9, "limit": 3, "order": 2,
 }  # fmt: skip
 TOGETHER = 3
 CENT = Decimal("0.01")
