@@ -28,12 +28,13 @@ from demo.engine import Engine, EngineFailed, Target
 from demo.erp import DemoErp
 from demo.holding_proxy import HoldingProxy
 from demo.ledger import FINAL, Difference
+from demo.proxy_rules import Hold
 from demo.stage import writes
 
 PATIENCE = 45.0
 """Seconds without any change after which nothing more is waited for."""
 RETRY_SECONDS = 0.3
-RACE_SECONDS = 12.0
+RACE_SECONDS = 60.0
 LISTS = ("invoices", "customers", "intents")
 
 
@@ -129,7 +130,8 @@ class Chaos:
                 batch, left = left[:share], left[share:]
                 for name, _ in batch:
                     if name in work.races:
-                        racing.append(pool.submit(self._race, work.races[name]))
+                        race = work.races[name]
+                        racing.append(pool.submit(self._race, race, self.proxy.hold(writes(race.invoice))))
                 self._hand_in([text for _, text in batch])
                 before = self.killer.done.total()
                 while left and self.killer.done.total() == before and not self.killer.over.is_set():
@@ -148,9 +150,8 @@ class Chaos:
                     raise
                 time.sleep(RETRY_SECONDS)
 
-    def _race(self, race: Race) -> None:
-        """Hold arsync's request to pay this invoice, and book the same receipt by hand before it goes on."""
-        hold = self.proxy.hold(writes(race.invoice))
+    def _race(self, race: Race, hold: Hold) -> None:
+        """While arsync's request to pay this invoice is held, book the same receipt by hand; then let it go on."""
         hold.arrived.wait(RACE_SECONDS)
         try:
             with self.erp.accountant() as person:
