@@ -41,6 +41,7 @@ def without_fence() -> None:
         if isinstance(event, OutcomeReceived) and key in early:
             # Only now it is written down that something was sent.
             errand = claimed(self, sending=early.pop(key))
+            self._gate._trial = False  # this send has had its answer
             if errand is None or errand.command.key != key:
                 return
             event = OutcomeReceived(key, errand.command.fence, event.outcome, event.at)

@@ -1,51 +1,16 @@
 """The whole demo through its command line, on a real Tryton and a real Debezium."""
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 from demo.bills import AFTER, BEFORE
+from tests.demo.runs import left_behind, outcome, started
 
 pytestmark = pytest.mark.live
 
 MEMOS = 3
-ARSYNC = Path(sys.executable).parent / "arsync"
-
-
-def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [str(ARSYNC), "demo", *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def outcome(process: subprocess.Popen[str]) -> tuple[int, str]:
-    text, _ = process.communicate(timeout=280)
-    return process.returncode, text
-
-
-def left_behind(folder: Path) -> list[str]:
-    """Processes that still work in a folder of the demo."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            line, place = " ".join(process.cmdline()), process.cwd()
-        except psutil.Error:
-            continue
-        if str(folder) in line or place.startswith(str(folder)):
-            found.append(line)
-    return found
 
 
 def test_both_sides_agree_after_the_day(tmp_path: Path) -> None:
