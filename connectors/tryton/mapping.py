@@ -255,6 +255,7 @@ class _InvoiceReader:
                 amount=money(-self._in_currency(line) * direction),
                 text=next((number for number in numbers if number), move.get("description")),
                 date=as_date(move.get("date"), "date"),
+                final=move.get("state") == "posted",
             )
 
 

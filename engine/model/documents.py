@@ -46,13 +46,15 @@ class Application(msgspec.Struct, frozen=True):
     """Money or a credit that the ERP has applied to an invoice.
 
     `item` is the ERP's own line; `amount` reduces the balance when positive (the document's own direction);
-    `text` is the field in which our keys are written.
+    `text` is the field in which our keys are written. `final`: the entry that applied it is posted; until then the
+    ERP has taken it off the balance and not booked it for good.
     """
 
     item: str
     amount: Decimal
     text: str | None = None
     date: dt.date | None = None
+    final: bool = True
 
 
 class Invoice(msgspec.Struct, frozen=True):

@@ -74,6 +74,12 @@ def shifts(desk: Desk, old: InvoiceRecord | None, new: Invoice) -> list[Shift]:
     return moved
 
 
+def made_final(desk: Desk, old: Invoice | None, new: Invoice) -> list[str]:
+    """The keys of our receipts on a document whose entries have become final, or are so no longer."""
+    before, now = ({one.text for one in doc.applications if not one.final} if doc else set() for doc in (old, new))
+    return sorted(key for key in before ^ now if key is not None and desk.command(key) is not None)
+
+
 def _shown(desk: Desk, doc: Invoice | None) -> dict[str, Decimal]:
     """By key, what of a receipt stands applied to the document; and of a memo, the document itself."""
     amounts: dict[str, Decimal] = {}
@@ -206,13 +212,20 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
     if command.state == CommandState.CONFIRMED or not command.echoed:
         return
     _tell_if_late(desk, command, at)
-    if command.echo_complete:
+    if command.echo_complete and _is_final(desk, command):
         _confirm(desk, command)
     elif command.write.by_value or command.write.carried is not None:
         return  # a part of what was wanted; the rest is another step of the same command
     elif command.state in (CommandState.PENDING, CommandState.STALE):
         # A part is there of what was thought not done: it is looked up, not sent or decided again.
         desk.move_command(command.key, "lose_answer", due_at=at)
+
+
+def _is_final(desk: Desk, command: CommandRecord) -> bool:
+    """Whether the ERP has booked for good what it shows; a receipt may be applied first and posted in a next step."""
+    records = [desk.invoice(name) for name in command.echoed]
+    lines = [one for record in records if record is not None for one in record.doc.applications]
+    return all(one.final for one in lines if one.text == command.key)
 
 
 def _note_sequel(desk: Desk, key: str) -> None:

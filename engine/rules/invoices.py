@@ -12,7 +12,15 @@ from engine.model.documents import Customer, Invoice, LedgerEntry, Phase, SalesO
 from engine.model.events import DocumentsTold, Told
 from engine.model.records import CustomerRecord, InvoiceRecord
 from engine.rules.desk import Desk
-from engine.rules.echoes import Shift, book_shifts, customer_shifts, judge, paper_shift, shifts
+from engine.rules.echoes import (
+    Shift,
+    book_shifts,
+    customer_shifts,
+    judge,
+    made_final,
+    paper_shift,
+    shifts,
+)
 from engine.rules.intents import decide_intent, recheck_command
 from statemachines import CommandState, IntentState, InvoiceState, InvoiceTrigger
 
@@ -85,7 +93,8 @@ def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
     sequels = [
         key for key in (old.changes if old else ()) if (c := desk.command(key)) and c.write.carried is not None
     ]
-    return [*(shift.command for shift in moved), *sequels]
+    final = made_final(desk, old.doc if old else None, doc)
+    return [*(shift.command for shift in moved), *final, *sequels]
 
 
 def _lead(desk: Desk, old: InvoiceRecord | None, record: InvoiceRecord) -> None:

@@ -25,6 +25,7 @@ class Line:
     amount: Decimal
     key: str
     ours: bool
+    final: bool = True
     date: dt.date = DAY
 
 
@@ -65,6 +66,10 @@ class Bill:
         foreign = sum((line.amount for line in self.lines if not line.ours), NONE)
         return self.total, self.due_day, self.blocked, self.cancelled, self.draft, self.customer, foreign
 
+    def is_final(self, key: str) -> bool:
+        """Nothing that stands applied under a key is still to be posted."""
+        return all(line.final for line in self.lines if line.key == key)
+
     def ours(self) -> dict[str, Decimal]:
         return {line.key: self.shown(line.key) for line in self.lines if line.ours}
 
@@ -85,7 +90,8 @@ class Bill:
             self.key, "1", InvoiceType.INVOICE, None if self.draft else f"INV{self.key}", self.customer, "EUR",
             self.total, open_amount, self.phase(), str(self.phase()), DAY,
             ((day, open_amount),) if self.phase() is Phase.OPEN else (), blocked=self.blocked,
-            applications=tuple(Application(str(line.item), line.amount, line.key, line.date) for line in self.lines),
+            applications=tuple(Application(str(line.item), line.amount, line.key, line.date, line.final)
+                               for line in self.lines),
         )  # fmt: skip
 
 
@@ -116,6 +122,7 @@ class Erp:
         self.log: list[Commit] = []
         self.booked: dict[str, list[PostPayment]] = {}
         self.halves: dict[str, PostPayment] = {}
+        self.drafts: set[str] = set()
         self.late: list[Waiting] = []
         self.wrongs: list[str] = []
         self._asked: dict[str, bool] = {}
@@ -127,9 +134,9 @@ class Erp:
             self.bills[key].token += 1
         self.log.append(Commit(tuple(dataclasses.replace(self.bills[key]) for key in sorted(keys))))
 
-    def line(self, amount: Decimal, key: str, *, ours: bool) -> Line:
+    def line(self, amount: Decimal, key: str, *, ours: bool, final: bool = True) -> Line:
         self._items += 1
-        return Line(self._items, amount, key, ours)
+        return Line(self._items, amount, key, ours, final)
 
     # The accountant. Each does nothing where the ERP would not let it be done.
 
@@ -154,9 +161,9 @@ class Erp:
         if bill.lines:
             cent = Decimal("0.01")
             first = bill.lines[0]
-            parts = [self.line(first.amount - cent, first.key, ours=first.ours),
-                     self.line(cent, first.key, ours=first.ours)] if first.amount > cent else [first]  # fmt: skip
-            rest = [self.line(line.amount, line.key, ours=line.ours) for line in bill.lines[1:]]
+            amounts = [first.amount - cent, cent] if first.amount > cent else [first.amount]
+            parts = [self.line(amount, first.key, ours=first.ours, final=first.final) for amount in amounts]
+            rest = [self.line(line.amount, line.key, ours=line.ours, final=line.final) for line in bill.lines[1:]]
             bill.lines = (*parts, *rest)
             self.commit(key)
 
@@ -179,7 +186,7 @@ class Erp:
             self._change(key, cancelled=False)
 
     def post_clearing(self, key: str) -> None:
-        if self.bills[key].phase() is Phase.CLEARED:
+        if self.bills[key].phase() is Phase.CLEARED and all(line.final for line in self.bills[key].lines):
             self._change(key, posted=True)
 
     def touch(self, key: str) -> None:
@@ -203,7 +210,7 @@ class Erp:
 
     def find(self, key: str) -> Found | None:
         self._asked[key] = True
-        if key in self.halves:
+        if key in self.halves or key in self.drafts:
             return Found("D1", complete=False)
         return Found("M1") if key in self.booked else None
 
@@ -212,8 +219,9 @@ class Erp:
         return all(waiting.key != key for waiting in self.late)
 
     def write(self, key: str, write: PostPayment, guard: dict[str, str], fault: str) -> Outcome:
-        """Carry out a command, with a fault: none, throttled, rejected, lost_before, lost_after, late, half,
-        refused_after (carried out and yet refused), elsewhere (booked on another invoice), split (in two commits)."""
+        """Carry out a command, with a fault: none, throttled, rejected, lost_before, lost_after, late, half (booked
+        and not applied), draft (applied and not posted), refused_after (carried out and yet refused), elsewhere
+        (booked on another invoice), split (in two commits)."""
         if key in self._asked and not self._asked[key]:
             self.wrongs.append(f"{key} was sent again without a look")
         if not self.is_silent(key):
@@ -227,7 +235,7 @@ class Erp:
             self.late.append(Waiting(key, write, guard))
             return Outcome(OutcomeKind.UNKNOWN)
         said = self._carry_out(key, write, guard, fault)
-        if said.kind is OutcomeKind.ACCEPTED and fault in ("lost_after", "half"):
+        if said.kind is OutcomeKind.ACCEPTED and fault in ("lost_after", "half", "draft"):
             return Outcome(OutcomeKind.UNKNOWN)
         if said.kind is OutcomeKind.ACCEPTED and fault == "refused_after":
             return Outcome(OutcomeKind.REJECTED, "and yet it was done")
@@ -241,11 +249,25 @@ class Erp:
         self.late = []
 
     def resume(self, key: str, write: PostPayment) -> Outcome:
-        """The second step: the receipt stands, and is applied."""
+        """The second step: the receipt stands, and is applied; or it is applied, and is posted."""
+        if key in self.drafts:
+            return self._post(key)
         if not self._fits(write):
             return Outcome(OutcomeKind.REJECTED, "nothing to apply it to")
         del self.halves[key]
         self._apply(key, write, "")
+        return Outcome(OutcomeKind.ACCEPTED, "", "M1")
+
+    def _post(self, key: str) -> Outcome:
+        held = [bill for bill in self.bills.values() if not bill.is_final(key)]
+        if not held:
+            return Outcome(OutcomeKind.REJECTED, "nothing is left to post")
+        self.drafts.discard(key)
+        for bill in held:
+            bill.lines = tuple(
+                dataclasses.replace(line, final=True) if line.key == key else line for line in bill.lines
+            )
+        self.commit(*(bill.key for bill in held))
         return Outcome(OutcomeKind.ACCEPTED, "", "M1")
 
     def _carry_out(self, key: str, write: PostPayment, guard: dict[str, str], fault: str) -> Outcome:
@@ -263,6 +285,8 @@ class Erp:
             self.booked.setdefault(key, []).append(write)
             return Outcome(OutcomeKind.ACCEPTED)
         self.booked.setdefault(key, []).append(write)
+        if fault == "draft":
+            self.drafts.add(key)
         self._apply(key, write, fault)
         return Outcome(OutcomeKind.ACCEPTED, "", "M1")
 
@@ -277,7 +301,7 @@ class Erp:
             if fault == "elsewhere":
                 others = [b for b in self.bills.values() if b.payable and b != bill and b.balance >= part.amount]
                 bill = others[0] if others else bill
-            bill.lines += (self.line(part.amount, key, ours=True),)
+            bill.lines += (self.line(part.amount, key, ours=True, final=fault != "draft"),)
             written.append(bill.key)
             if fault == "split":
                 self.commit(bill.key)

@@ -317,6 +317,7 @@ class Sync:
         for part in command.write.allocations:
             shown = self._last[part.invoice].shown(command.key)
             assert shown == part.amount, f"{command.key} is confirmed, and {part.invoice} shows {shown}"
+            assert self._last[part.invoice].is_final(command.key), f"{command.key} is confirmed and not posted"
         given_up = moved.source in ("rejected", "superseded") or self.view.intents[command.intent].state == "refused"
         told = [c.kind for c in decision.conflicts.values() if c.command == command.key]
         assert given_up == (ConflictKind.LATE_EFFECT in told), "a late effect is not told as one"

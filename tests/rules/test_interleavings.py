@@ -17,9 +17,9 @@ from engine.model.records import CommandRecord, ConflictKind
 from engine.rules.policy import Choice, Policy
 from tests.rules.judged_sync import Sync, with_choices
 
-FAULTS = ("", "", "", "throttled", "rejected", "lost_before", "lost_after", "late", "late", "half", "split",
-          "refused_after", "elsewhere")  # fmt: skip
-HARMLESS = ("", "", "throttled", "lost_before", "lost_after", "late", "half", "split")
+FAULTS = ("", "", "", "throttled", "rejected", "lost_before", "lost_after", "late", "late", "half", "draft",
+          "split", "refused_after", "elsewhere")  # fmt: skip
+HARMLESS = ("", "", "throttled", "lost_before", "lost_after", "late", "half", "draft", "split")
 AMOUNTS = tuple(Decimal(text) for text in ("40.00", "60.00", "25.00", "100.00", "30.00", "110.00"))
 TEN = Decimal("10.00")
 POLICIES = {
@@ -199,6 +199,7 @@ def judge_intent(sync: Sync, name: str) -> None:
         moot = ("echo_missing", "erp_rejected", "partly_done")
         assert not any(kinds.get(kind) == "held" for kind in moot), "done, and people are still asked about it"
         assert whole or {"erp_reversed", "echo_mismatch"} & set(kinds), "done, and not there"
+        assert all(sync.erp.bills[invoice].is_final(key) for invoice, _ in promised), "done, and not posted"
     elif record.state == "refused":
         assert not any(stands) or {"late_effect", "echo_mismatch"} & set(kinds), "refused, and yet there"
     elif record.state == "held":
