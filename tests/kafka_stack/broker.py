@@ -1,0 +1,92 @@
+"""One Kafka broker in KRaft mode: controller and broker in one process, on loopback ports, data in a folder."""
+
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tests.kafka_stack.program import Program, answers, free_ports
+
+START_SECONDS: Final = 60.0
+
+
+class Broker:
+    """A broker that is ready as soon as `start` returns. It keeps ports and data over `stop`, `kill` and `start`."""
+
+    def __init__(
+        self, folder: Path, jars: Path, *, heap: str = "512m", settings: Mapping[str, str] | None = None
+    ) -> None:
+        """`settings` are laid over the broker's own; a value may hold `{port}`, a further free port."""
+        self._program = Program("broker", folder, jars, heap=heap)
+        self._port, self._controller, self.extra_port = free_ports(3)
+        self._file = folder / "server.properties"
+        self._settings = dict(settings or {})
+        self._cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` for clients."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        return self._program.pid
+
+    @property
+    def log(self) -> Path:
+        return self._program.log
+
+    def start(self) -> None:
+        """Format the data folder the first time, start, and wait until the port answers."""
+        if not self._file.exists():
+            text = "".join(f"{name}={value}\n" for name, value in self._properties().items())
+            self._file.write_text(text, encoding="utf-8")
+            self._program.run("kafka.tools.StorageTool", ["format", "-t", self._cluster, "-c", str(self._file)])
+        self._program.start("kafka.Kafka", [str(self._file)])
+        self._program.await_ready(lambda: answers(self._port), START_SECONDS)
+
+    def stop(self) -> None:
+        """An orderly end."""
+        self._program.stop()
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._program.kill()
+
+    def _properties(self) -> dict[str, str]:
+        listeners = f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{self._controller}"
+        own = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller}",
+            "listeners": listeners,
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(self._program.folder / "data"),
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
+            "num.network.threads": "2",
+            "num.io.threads": "4",
+            "auto.create.topics.enable": "false",
+        }
+        laid_over = {name: value.replace("{port}", str(self.extra_port)) for name, value in self._settings.items()}
+        return own | laid_over

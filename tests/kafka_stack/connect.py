@@ -1,0 +1,126 @@
+"""One Kafka Connect worker in distributed mode, with Debezium's PostgreSQL connector on its class path."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from tests.kafka_stack.program import Program, ProgramError, answers, free_ports
+
+START_SECONDS: Final = 90.0
+
+
+class Connect:
+    """A worker that answers as soon as `start` returns. It keeps its port; all else stands in Kafka's topics."""
+
+    def __init__(
+        self,
+        folder: Path,
+        jars: Path,
+        bootstrap: str,
+        *,
+        heap: str = "768m",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._program = Program("connect", folder, jars, heap=heap)
+        (self._port,) = free_ports(1)
+        self._file = folder / "connect.properties"
+        self._bootstrap = bootstrap
+        self._settings = dict(settings or {})
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where the REST API answers."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        return self._program.pid
+
+    @property
+    def log(self) -> Path:
+        return self._program.log
+
+    def start(self) -> None:
+        """Start, and wait until the REST API answers."""
+        text = "".join(f"{name}={value}\n" for name, value in self._properties().items())
+        self._file.write_text(text, encoding="utf-8")
+        self._program.start("org.apache.kafka.connect.cli.ConnectDistributed", [str(self._file)])
+        self._program.await_ready(self._answers, START_SECONDS)
+
+    def stop(self) -> None:
+        """An orderly end."""
+        self._program.stop()
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._program.kill()
+
+    def apply(self, name: str, config: Mapping[str, Any]) -> None:
+        """Create or update a connector."""
+        with httpx.Client(base_url=self.url, timeout=60) as client:
+            answer = client.put(f"/connectors/{name}/config", json={k: str(v) for k, v in config.items()})
+        if answer.status_code >= 300:
+            raise ProgramError(f"Connect refuses the connector {name}: {answer.text}")
+
+    def delete(self, name: str) -> None:
+        """Remove a connector."""
+        httpx.delete(f"{self.url}/connectors/{name}", timeout=60)
+
+    def states(self, name: str) -> list[str]:
+        """The states of the connector and of its tasks; empty when there is none."""
+        answer = httpx.get(f"{self.url}/connectors/{name}/status", timeout=60)
+        if answer.status_code != 200:
+            return []
+        body = answer.json()
+        return [body["connector"]["state"], *(task["state"] for task in body["tasks"])]
+
+    def await_running(self, name: str, seconds: float = 60.0) -> None:
+        """Wait until the connector and its task run."""
+        until = time.monotonic() + seconds
+        while (states := self.states(name)) != ["RUNNING", "RUNNING"]:
+            if time.monotonic() > until or "FAILED" in states:
+                trace = httpx.get(f"{self.url}/connectors/{name}/status", timeout=60).text
+                raise ProgramError(f"the connector {name} is {states}: {trace[:3000]}\n{self._program.last_words()}")
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        if not answers(self._port):
+            return False
+        try:
+            return httpx.get(f"{self.url}/connectors", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _properties(self) -> dict[str, str]:
+        own = {
+            "bootstrap.servers": self._bootstrap,
+            "group.id": "arsync-tests",
+            "listeners": self.url,
+            "rest.advertised.host.name": "127.0.0.1",
+            "plugin.discovery": "only_scan",
+            "key.converter": "org.apache.kafka.connect.json.JsonConverter",
+            "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+            "offset.flush.interval.ms": "1000",
+            # A worker that was killed is given up soon, so that the next one begins soon.
+            "session.timeout.ms": "6000",
+            "heartbeat.interval.ms": "1500",
+            "scheduled.rebalance.max.delay.ms": "0",
+        }
+        for kind in ("config", "offset", "status"):
+            own[f"{kind}.storage.topic"] = f"connect-{kind}"
+            own[f"{kind}.storage.replication.factor"] = "1"
+        own["offset.storage.partitions"] = own["status.storage.partitions"] = "1"
+        return own | self._settings
