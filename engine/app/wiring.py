@@ -16,6 +16,7 @@ from engine.ports.errors import ConfigError
 from engine.store.unit import Connection
 
 if TYPE_CHECKING:
+    from engine.flow.intake import Door
     from engine.store.embedded import Cluster
 
 _DATABASE = "arsync"
@@ -192,6 +193,26 @@ def _user(store: StoreConfig) -> str | None:
     from urllib.parse import urlsplit
 
     return urlsplit(store.dsn).username if store.dsn else None
+
+
+def open_doors(connection: Connection, config: Config) -> dict[str, "Door"]:
+    """For every configured system by what its intents are decided on; the systems are entered in the store.
+
+    Without a configured system that is the only installed connector's.
+    """
+    from engine.app import registry
+    from engine.app.config import SystemConfig, policy_of
+    from engine.flow.intake import Door
+
+    systems = dict(config.systems)
+    installed = registry.names(registry.CONNECTORS)
+    if not systems and len(installed) == 1:
+        systems = {installed[0]: SystemConfig(connector=installed[0])}
+    doors = {}
+    for name, chosen in systems.items():
+        enter_system(connection, name, chosen.connector)
+        doors[name] = Door(policy_of(chosen), {"mapping": registry.connector(chosen.connector).mapping.version})
+    return doors
 
 
 def enter_system(connection: Connection, name: str, connector: str) -> None:

@@ -1,18 +1,18 @@
 """Takes the AR side's intents in, exactly once each.
 
-`arsync intents submit` calls it, in a process of its own beside the daemon: the system's head lock puts its units
-of work between those of the pipeline and the dispatcher.
+`arsync intents submit`, HTTP and the inbox of a topic call it, in processes of their own or beside the daemon: the
+system's head lock puts its units of work between those of the pipeline and the dispatcher.
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from engine.flow.entering import load_view, take_event
 from engine.model.events import IntentSubmitted
-from engine.model.intents import Intent, SetCreditLimit, Withdraw
+from engine.model.intents import Intent, IntentError, SetCreditLimit, Withdraw, parse_intent
 from engine.rules.policy import Policy
 from engine.store.unit import Connection, unit_of_work
 
@@ -40,8 +40,12 @@ def submit(
     policy: Policy,
     clock: Callable[[], dt.datetime],
     versions: dict[str, Any],
+    by: str | None = None,
 ) -> list[Taken]:
-    """Take intents in their order; each is committed when this returns, and the same one again changes nothing."""
+    """Take intents in their order; each is committed when this returns, and the same one again changes nothing.
+
+    `by` is kept in the journal: who brought them.
+    """
     taken: list[Taken] = []
     for start in range(0, len(intents), MOST):
         part = intents[start : start + MOST]
@@ -59,7 +63,7 @@ def submit(
                 if known is None:
                     # Each has a time of its own: commands of one customer go out in the order of their intents.
                     at = now + dt.timedelta(microseconds=place)
-                    take_event(work, view, IntentSubmitted(intent, at), policy)
+                    take_event(work, view, IntentSubmitted(intent, at, by), policy)
                 taken.append(_taken(view.intents[intent.id], intent, known=known is not None))
     return taken
 
@@ -69,3 +73,65 @@ def _taken(record: Any, intent: Intent, *, known: bool) -> Taken:
     if known and record.intent != intent:
         trouble = f"intent {intent.id} was submitted before with other content; give the new one an id of its own"
     return Taken(intent.id, record.state, record.reason, known, trouble)
+
+
+class Door(msgspec.Struct, frozen=True):
+    """By what a system's intents are decided on: its policy, and the versions that the journal notes."""
+
+    policy: Policy
+    versions: dict[str, Any]
+
+
+class NotTaken(msgspec.Struct, frozen=True):
+    """A message that is no intent, or one for a system that is not configured."""
+
+    reason: str
+    id: str | None = None
+    system: str | None = None
+
+
+def read_intent(raw: bytes, systems: Mapping[str, Door]) -> Intent | NotTaken:
+    """One intent out of JSON, if it can be taken here."""
+    try:
+        intent = parse_intent(raw)
+    except IntentError as error:
+        return NotTaken(str(error), *_named(raw))
+    if intent.system not in systems:
+        known = ", ".join(sorted(systems)) or "none"
+        reason = f"intent {intent.id} names system {intent.system}; configured are: {known}"
+        return NotTaken(reason, intent.id, intent.system)
+    return intent
+
+
+def submit_all(
+    connection: Connection,
+    doors: Mapping[str, Door],
+    raws: Sequence[bytes],
+    clock: Callable[[], dt.datetime],
+    by: str | None,
+) -> list[Taken | NotTaken]:
+    """Take messages in their order, each system's for itself; gives what became of each, in the same order."""
+    read = [read_intent(raw, doors) for raw in raws]
+    results: dict[int, Taken | NotTaken] = {n: one for n, one in enumerate(read) if isinstance(one, NotTaken)}
+    by_system: dict[str, list[tuple[int, Intent]]] = {}
+    for place, one in enumerate(read):
+        if not isinstance(one, NotTaken):
+            by_system.setdefault(one.system, []).append((place, one))
+    for system, numbered in by_system.items():
+        door = doors[system]
+        intents = [intent for _, intent in numbered]
+        taken = submit(connection, system, intents, door.policy, clock, door.versions, by)
+        results |= {place: one for (place, _), one in zip(numbered, taken, strict=True)}
+    return [results[place] for place in range(len(read))]
+
+
+def _named(raw: bytes) -> tuple[str | None, str | None]:
+    """The id and the system that a message names which is no intent, as far as they can be read."""
+    try:
+        said = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None, None
+    if not isinstance(said, dict):
+        return None, None
+    name, system = (value if isinstance(value := said.get(field), str) else None for field in ("id", "system"))
+    return name, system

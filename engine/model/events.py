@@ -36,10 +36,11 @@ class DocumentsTold(msgspec.Struct, frozen=True, tag="change"):
 
 
 class IntentSubmitted(msgspec.Struct, frozen=True, tag="intent"):
-    """The AR side asks for something."""
+    """The AR side asks for something. `by` says who brought it: a token's name, a topic, a user of this machine."""
 
     intent: Intent
     at: dt.datetime
+    by: str | None = None
 
 
 class OutcomeReceived(msgspec.Struct, frozen=True, tag="outcome"):

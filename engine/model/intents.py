@@ -8,8 +8,14 @@ import msgspec
 
 from engine.model.commands import Memo
 
-Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="an identifier, at most 200 characters")]
-Text = Annotated[str, msgspec.Meta(max_length=200)]
+_STORABLE = "^[^\\x00]*$"
+Key = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1, max_length=200, pattern=_STORABLE, description="an identifier, at most 200 characters"
+    ),
+]
+Text = Annotated[str, msgspec.Meta(max_length=200, pattern=_STORABLE)]
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", description="ISO 4217 code")]
 Amount = Annotated[
     Decimal, msgspec.Meta(description="a decimal as text, greater than zero, in the intent's currency")
@@ -238,6 +244,10 @@ Intent = (
 )
 
 
+_MOST_DIGITS = 18
+"""Digits before and behind an amount's point, at the most."""
+
+
 class IntentError(ValueError):
     """An intent that cannot be taken: what is wrong with which field."""
 
@@ -252,17 +262,22 @@ def parse_intent(raw: bytes | str) -> Intent:
         intent: Intent = msgspec.json.decode(raw, type=Intent)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntentError(f"{error}; `arsync intents schema` prints what an intent must look like") from None
-    if not all(amount.is_finite() and amount > 0 for amount in intent.amounts()):
-        raise IntentError(f"intent {intent.id}: every amount must be a number greater than zero")
+    if not all(_is_amount(amount) and amount > 0 for amount in intent.amounts()):
+        raise IntentError(f"intent {intent.id}: every amount must be a number greater than zero, of a usual size")
     if isinstance(intent, ApplyPayment):
         _check_sum(intent)
     if isinstance(intent, PostEntry):
         _check_sides(intent)
     if isinstance(intent, SetCreditLimit):
         limits = [limit for limit in (intent.limit, intent.replaces) if limit is not None]
-        if not all(limit.is_finite() and limit >= 0 for limit in limits):
+        if not all(_is_amount(limit) and limit >= 0 for limit in limits):
             raise IntentError(f"intent {intent.id}: a credit limit must be a number, zero or more")
     return intent
+
+
+def _is_amount(number: Decimal) -> bool:
+    exponent = number.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -_MOST_DIGITS and number.adjusted() < _MOST_DIGITS
 
 
 def _check_sum(intent: ApplyPayment) -> None:

@@ -27,6 +27,7 @@ _CHUNK = 1 << 20
 TABLES = (
     "system", "source_position", "pending_record", "mirror", "mirror_ref", "document_sum", "invoice", "customer",
     "personal", "transition", "intent", "command", "conflict", "journal", "stream_head", "backlog", "dead_letter",
+    "outbound", "feed_position", "inbox_position",
 )  # fmt: skip
 
 
@@ -101,6 +102,8 @@ def _start_anew(connection: psycopg.Connection[Any], now: dt.datetime) -> None:
     connection.execute("DELETE FROM pending_record")
     connection.execute("UPDATE command SET lease_owner = NULL, lease_until = NULL")
     connection.execute("UPDATE system SET restored_at = %s", (now,))
+    # What was published after the backup is not known here: feeds begin again with every document.
+    connection.execute("DELETE FROM feed_position")
     connection.execute(
         """SELECT setval(pg_get_serial_sequence('dead_letter', 'id'),
                          (SELECT coalesce(max(id), 0) + 1 FROM dead_letter))"""

@@ -32,7 +32,8 @@ class System(SQLModel, table=True):
     """One ERP. Its row is the head lock under which a unit of work takes its batch number.
 
     While `paused_at` is set nothing is sent; the brake counts from `resumed_at` on. Since `restored_at` the store may
-    not know of everything that was sent, so that every key is looked up before it is sent.
+    not know of everything that was sent, so that every key is looked up before it is sent. The log of what the AR
+    side is told is whole after the batch `outbound_from`; nothing is written to it where that is null.
     """
 
     name: str = Field(primary_key=True)
@@ -43,6 +44,7 @@ class System(SQLModel, table=True):
     pause_reason: str | None = Field(default=None, sa_column=Column(Text))
     resumed_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
     restored_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    outbound_from: int | None = Field(default=None, sa_column=Column(BigInteger))
 
 
 class SourcePosition(SQLModel, table=True):
@@ -250,6 +252,45 @@ class Backlog(SQLModel, table=True):
     kind: str = Field(primary_key=True)
     after_key: str | None = None
     reason: str
+
+
+class Outbound(SQLModel, table=True):
+    """The log of what the AR side is told, written with what happened. Within a system (batch, place) is its order.
+
+    `subject` is what the event is about, `body` its data as JSON. Documents are read when they are published.
+    """
+
+    system: str = Field(primary_key=True)
+    batch: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    place: int = Field(primary_key=True)
+    id: str
+    kind: str
+    subject: str
+    at: dt.datetime = Field(sa_column=_time())
+    body: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class FeedPosition(SQLModel, table=True):
+    """How far a feed has published a system's log. While `after_document` is set, documents are published that were
+    there before: from the one after it on."""
+
+    __tablename__ = "feed_position"
+    feed: str = Field(primary_key=True)
+    system: str = Field(primary_key=True)
+    batch: int = Field(sa_column=_big())
+    place: int
+    after_document: str | None = None
+    updated_at: dt.datetime = Field(sa_column=_time())
+
+
+class InboxPosition(SQLModel, table=True):
+    """How far the AR side's messages were read: the next one of each partition."""
+
+    __tablename__ = "inbox_position"
+    feed: str = Field(primary_key=True)
+    stream: str = Field(primary_key=True)
+    position: int = Field(sa_column=_big())
+    updated_at: dt.datetime = Field(sa_column=_time())
 
 
 class DeadLetter(SQLModel, table=True):

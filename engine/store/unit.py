@@ -18,6 +18,7 @@ from engine.rules.desk import Decision
 from engine.store import records
 from engine.store.bulk import append, upsert
 from engine.store.journal import MACHINES_VERSION, Chain, Entry, Placed
+from engine.store.telling import Telling
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -34,7 +35,7 @@ class Unit:
         self.system = system
         self.now = now
         row = self.cursor.execute(
-            "UPDATE system SET batch = batch + 1 WHERE name = %s RETURNING batch", (system,)
+            "UPDATE system SET batch = batch + 1 WHERE name = %s RETURNING batch, outbound_from", (system,)
         ).fetchone()
         if row is None:
             raise UnknownSystemError(f"system {system} is not in the store; start `arsync run` once to enter it")
@@ -48,6 +49,8 @@ class Unit:
             {stream: (seq, own) for stream, seq, own in heads},
             {"machines": MACHINES_VERSION, "rules": RULES_VERSION, **versions},
         )
+        self.telling = Telling(system, self.batch) if row[1] is not None else None
+        """What the AR side is told of this unit; None where nobody is to be told."""
         self._decided = Decision()
         self._transitions: list[tuple[Any, ...]] = []
         self._parked_invoices: dict[str, str | None] = {}
@@ -70,6 +73,8 @@ class Unit:
                     effect.destination, effect.reason, tx, commit, placed.stream, placed.seq, entry.at,
                 ))  # fmt: skip
                 last[effect.subject] -= 1
+        if self.telling is not None:
+            self.telling.decided(placed, entry.at, decision, tx, commit)
         return placed
 
     def note(self, entry: Entry) -> Placed:
@@ -119,6 +124,8 @@ class Unit:
             ("stream", "seq", "system", "batch", "at", "kind", "body", "previous", "hash"),
             self.chain.rows,
         )
+        if self.telling is not None:
+            self.telling.write(cursor, decided.invoices, decided.customers)
         touched = {row[0] for row in self.chain.rows}
         heads = [(stream, *self.chain.heads[stream]) for stream in sorted(touched)]
         upsert(cursor, "stream_head", ("stream",), ("stream", "seq", "hash"), heads)

@@ -1,7 +1,6 @@
 """`arsync intents`: what the AR side asks for, and what became of it."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,17 +33,24 @@ def submit(settings: tuple[Config, Path], file: IO[bytes], json_: bool) -> None:
     The same line again changes nothing. Lines that cannot be taken are named and make the exit code 1; the others
     are taken all the same.
     """
-    from engine.app.wiring import open_store
+    import getpass
+
+    import msgspec
+
+    from engine.app.wiring import now, open_doors, open_store
+    from engine.flow.intake import NotTaken, submit_all
 
     config, folder = settings
-    taken: list[dict[str, Any]] = []
-    lines = _lines(file)
+    lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
     with open_store(config, folder) as store, store.connect() as connection:
-        ordered, troubles = _parsed(lines, config)
-        for system, numbered in ordered.items():
-            done, wrong = _submit(connection, config, system, numbered)
-            taken += done
-            troubles += wrong
+        doors = open_doors(connection, config)
+        results = submit_all(connection, doors, [line for _, line in lines], now, f"user {getpass.getuser()}")
+    taken: list[dict[str, Any]] = []
+    troubles: list[str] = []
+    for (number, _), result in zip(lines, results, strict=True):
+        why = result.reason if isinstance(result, NotTaken) else result.trouble
+        troubles += [f"line {number}: {why}"] if why is not None else []
+        taken += [] if isinstance(result, NotTaken) else [msgspec.to_builtins(result)]
     if json_:
         click.echo(json.dumps(taken, indent=2))
     else:
@@ -92,53 +98,3 @@ def _query(settings: tuple[Config, Path], system: str | None, id_: str | None) -
     config, folder = settings
     with open_store(config, folder) as store, store.connect() as connection, connection.cursor() as cursor:
         return intent_queries.list_intents(cursor, system, id_)
-
-
-def _lines(file: IO[bytes]) -> list[tuple[int, bytes]]:
-    return [(number, line) for number, line in enumerate(file, 1) if line.strip()]
-
-
-def _parsed(lines: Iterable[tuple[int, bytes]], config: Config) -> tuple[dict[str, list[tuple[int, Any]]], list[str]]:
-    """Intents by system with their line numbers, and what is wrong with the others."""
-    from engine.app.verbs.run import choose_system
-    from engine.model.intents import IntentError, parse_intent
-
-    by_system: dict[str, list[tuple[int, Any]]] = {}
-    troubles: list[str] = []
-    for number, line in lines:
-        try:
-            intent = parse_intent(line)
-            choose_system(config, intent.system)
-        except IntentError as error:
-            troubles.append(f"line {number}: {error}")
-        except click.UsageError:
-            known = ", ".join(sorted(config.systems)) or "none"
-            troubles.append(
-                f"line {number}: intent {intent.id} names system {intent.system}; configured are: {known}"
-            )
-        else:
-            by_system.setdefault(intent.system, []).append((number, intent))
-    return by_system, troubles
-
-
-def _submit(
-    connection: Any, config: Config, system: str, numbered: list[tuple[int, Any]]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    import msgspec
-
-    from engine.app import registry
-    from engine.app.config import policy_of
-    from engine.app.verbs.run import choose_system
-    from engine.app.wiring import enter_system, now
-    from engine.flow.intake import submit as take
-
-    _, chosen = choose_system(config, system)
-    enter_system(connection, system, chosen.connector)
-    versions = {"mapping": registry.connector(chosen.connector).mapping.version}
-    results = take(connection, system, [intent for _, intent in numbered], policy_of(chosen), now, versions)
-    troubles = [
-        f"line {number}: {result.trouble}"
-        for (number, _), result in zip(numbered, results, strict=True)
-        if result.trouble is not None
-    ]
-    return [msgspec.to_builtins(result) for result in results], troubles
