@@ -9,17 +9,17 @@ from typing import Final, Self
 
 from tests.kafka_stack.program import Program, answers, free_ports
 
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 180.0
 
 
 class Broker:
     """A broker that is ready as soon as `start` returns. It keeps ports and data over `stop`, `kill` and `start`."""
 
     def __init__(
-        self, folder: Path, jars: Path, *, heap: str = "512m", settings: Mapping[str, str] | None = None
+        self, folder: Path, jars: Path, *, heap: str, for_speed: bool, settings: Mapping[str, str] | None = None
     ) -> None:
         """`settings` are laid over the broker's own; a value may hold `{port}`, a further free port."""
-        self._program = Program("broker", folder, jars, heap=heap)
+        self._program = Program("broker", folder, jars, heap=heap, for_speed=for_speed)
         self._port, self._controller, self.extra_port = free_ports(3)
         self._file = folder / "server.properties"
         self._settings = dict(settings or {})

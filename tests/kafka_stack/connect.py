@@ -10,7 +10,7 @@ import httpx
 
 from tests.kafka_stack.program import Program, ProgramError, answers, free_ports
 
-START_SECONDS: Final = 90.0
+START_SECONDS: Final = 240.0
 
 
 class Connect:
@@ -25,7 +25,7 @@ class Connect:
         heap: str = "768m",
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self._program = Program("connect", folder, jars, heap=heap)
+        self._program = Program("connect", folder, jars, heap=heap, for_speed=for_speed)
         (self._port,) = free_ports(1)
         self._file = folder / "connect.properties"
         self._bootstrap = bootstrap
@@ -87,7 +87,7 @@ class Connect:
         body = answer.json()
         return [body["connector"]["state"], *(task["state"] for task in body["tasks"])]
 
-    def await_running(self, name: str, seconds: float = 60.0) -> None:
+    def await_running(self, name: str, seconds: float = 120.0) -> None:
         """Wait until the connector and its task run."""
         until = time.monotonic() + seconds
         while (states := self.states(name)) != ["RUNNING", "RUNNING"]:

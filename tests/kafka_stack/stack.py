@@ -17,29 +17,31 @@ from tests.kafka_stack.program import in_ci
 class KafkaStack:
     """A broker, and a Connect worker that starts when it is first asked for."""
 
-    def __init__(self, folder: Path, held: ExitStack, *, heap: str) -> None:
+    def __init__(self, folder: Path, held: ExitStack, *, heap: str, for_speed: bool) -> None:
         self._folder = folder
         self._held = held
-        self._heap = heap
+        self._heap, self._for_speed = heap, for_speed
         self.broker: Broker | None = None
         external = os.environ.get(EXTERNAL)
         if external:
             self.bootstrap = external
         else:
-            self.broker = held.enter_context(Broker(folder / "broker", jars(), heap=heap))
+            self.broker = held.enter_context(Broker(folder / "broker", jars(), heap=heap, for_speed=for_speed))
             self.bootstrap = self.broker.bootstrap
 
     @cached_property
     def connect(self) -> Connect:
         """The Connect worker."""
-        return self._held.enter_context(Connect(self._folder / "connect", jars(), self.bootstrap, heap=self._heap))
+        return self._held.enter_context(
+            Connect(self._folder / "connect", jars(), self.bootstrap, heap=self._heap, for_speed=self._for_speed)
+        )
 
 
 @contextmanager
-def kafka_stack(folder: Path, *, heap: str = "768m") -> Iterator[KafkaStack]:
-    """A stack in `folder`; stopped when the block ends, whatever happened."""
+def kafka_stack(folder: Path, *, heap: str = "768m", for_speed: bool = False) -> Iterator[KafkaStack]:
+    """A stack in `folder`; stopped when the block ends, whatever happened. Benchmarks want it `for_speed`."""
     with ExitStack() as held:
-        yield KafkaStack(folder, held, heap=heap)
+        yield KafkaStack(folder, held, heap=heap, for_speed=for_speed)
 
 
 def require_stack(*, connect: bool = False) -> None:
