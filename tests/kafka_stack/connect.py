@@ -22,7 +22,8 @@ class Connect:
         jars: Path,
         bootstrap: str,
         *,
-        heap: str = "768m",
+        heap: str,
+        for_speed: bool,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self._program = Program("connect", folder, jars, heap=heap, for_speed=for_speed)
