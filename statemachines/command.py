@@ -45,6 +45,8 @@ class CommandTrigger(StrEnum):
     NEXT_STEP_REFUSED = "next_step_refused"
     WITHDRAW = "withdraw"
     EXPIRE = "expire"
+    WAIT_AGAIN = "wait_again"
+    TRY_STEP_AGAIN = "try_step_again"
     CONFIRM = "confirm"
     MISMATCH = "mismatch"
 
@@ -56,7 +58,7 @@ _UNCONFIRMED = tuple(state for state in _S if state is not _S.CONFIRMED)
 
 COMMAND = Machine(
     name="command",
-    version=2,
+    version=3,
     initial=_S.PENDING,
     states=(
         State(_S.PENDING, "It is decided and not under way."),
@@ -113,6 +115,16 @@ COMMAND = Machine(
             _T.WITHDRAW, (By.AR, By.OPERATOR), (_S.PENDING,), _S.WITHDRAWN, "Taken back before it was ever sent."
         ),
         Transition(_T.EXPIRE, _ENGINE, (_S.ACCEPTED,), _S.OVERDUE, "The settle time passed without an echo."),
+        Transition(
+            _T.WAIT_AGAIN, (By.OPERATOR,), (_S.OVERDUE,), _S.ACCEPTED, "An operator lets the echo take its time."
+        ),
+        Transition(
+            _T.TRY_STEP_AGAIN,
+            (By.OPERATOR,),
+            (_S.HELD,),
+            _S.PART_DONE,
+            "An operator lets the refused step be tried once more; what stands already is looked up first.",
+        ),
         Transition(_T.CONFIRM, _ERP, _UNCONFIRMED, _S.CONFIRMED, "The change stream showed its key and its promise."),
         Transition(
             _T.MISMATCH,

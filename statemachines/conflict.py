@@ -32,7 +32,7 @@ _S, _T = ConflictState, ConflictTrigger
 
 CONFLICT = Machine(
     name="conflict",
-    version=1,
+    version=2,
     initial=_S.DETECTED,
     states=(
         State(_S.DETECTED, "Both sides disagree, and no policy has looked at it."),
@@ -47,7 +47,11 @@ CONFLICT = Machine(
             _T.CHOOSE, (By.ENGINE, By.OPERATOR), (_S.DETECTED, _S.HELD), _S.CHOSEN, "The policy or an operator chose."
         ),
         Transition(
-            _T.UNDO, (By.OPERATOR,), (_S.CHOSEN,), _S.HELD, "The choice was taken back before it was applied."
+            _T.UNDO,
+            (By.OPERATOR, By.ENGINE),
+            (_S.CHOSEN,),
+            _S.HELD,
+            "The choice was taken back before it was applied, or the ERP has moved on since.",
         ),
         Transition(_T.APPLY, (By.ENGINE,), (_S.CHOSEN,), _S.APPLIED, "The choice was carried out."),
         Transition(

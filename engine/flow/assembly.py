@@ -87,7 +87,7 @@ def event_of(telling: Telling, view: View, work: Work) -> DocumentsTold | None:
     papers = [Told(paper.key, paper, {}) for paper in telling.papers if _is_ours(paper, view)]
     if not invoices and not customers and not papers:
         return None
-    return DocumentsTold(telling.tx, work.now, tuple(invoices), tuple(customers), tuple(papers))
+    return DocumentsTold(telling.tx, work.now, tuple(invoices), tuple(customers), tuple(papers), telling.commit)
 
 
 def _is_ours(paper: Paper, view: View) -> bool:

@@ -134,6 +134,8 @@ class Dispatcher:
             self._fire(Timer.ECHO_OVERDUE, key)
         for intent in due.waiting:
             self._fire(Timer.STILL_UNKNOWN, intent)
+        for conflict in due.chosen:
+            self._fire(Timer.APPLY_CHOICE, conflict)
         if ready:
             errand = self._claim(sending=sending)
             if errand is not None:
@@ -276,12 +278,12 @@ class Dispatcher:
     def _fire(self, timer: Timer, subject: str) -> None:
         now = self._clock()
         with unit_of_work(self._store(), self._system, now, self._versions) as work:
-            waiting = timer is Timer.STILL_UNKNOWN
             view = load_view(
                 work.cursor,
                 self._system,
-                commands=() if waiting else [subject],
-                intents=[subject] if waiting else (),
+                commands=[subject] if timer not in (Timer.STILL_UNKNOWN, Timer.APPLY_CHOICE) else (),
+                intents=[subject] if timer is Timer.STILL_UNKNOWN else (),
+                conflicts=[subject] if timer is Timer.APPLY_CHOICE else (),
             )
             _report(self._system, take_event(work, view, TimerFired(timer, subject, now), self._policy))
 

@@ -9,7 +9,15 @@ from typing import Any
 from psycopg import Cursor
 
 from engine.model.canonical import to_plain
-from engine.model.events import Event, IntentSubmitted, KeyLookedUp, OutcomeReceived
+from engine.model.events import (
+    ChoiceMade,
+    ChoiceUndone,
+    DocumentCompared,
+    Event,
+    IntentSubmitted,
+    KeyLookedUp,
+    OutcomeReceived,
+)
 from engine.model.intents import SetCreditLimit, Withdraw
 from engine.rules.decide import decide
 from engine.rules.desk import Decision, View
@@ -29,13 +37,19 @@ def load_view(
     intents: Iterable[str] = (),
     named: Iterable[str] = (),
     intent_state: str | None = None,
+    conflicts: Iterable[str] = (),
+    about: Iterable[str] = (),
 ) -> View:
     """The records asked for, with everything that a decision on them can touch.
 
-    `named` are invoices by key or number; `intent_state` adds all intents in that state. Invoices are locked.
+    `named` are invoices by key or number; `intent_state` adds all intents in that state; `about` the open conflicts
+    about documents (`kind/key`). Invoices are locked.
     """
-    known = records.load_commands(cursor, system, keys=commands)
-    ids = {*intents, *(command.intent for command in known.values())}
+    asked = records.load_conflicts(cursor, system, (), ids=conflicts) if conflicts else {}
+    asked |= records.open_conflicts_about(cursor, system, about) if about else {}
+    keys = {*commands, *(c.command for c in asked.values() if c.command)}
+    known = records.load_commands(cursor, system, keys=keys)
+    ids = {*intents, *(command.intent for command in known.values()), *(c.intent for c in asked.values() if c.intent)}
     wanted = records.load_intents(cursor, system, ids, state=intent_state)
     withdrawn = {r.intent.intent for r in wanted.values() if isinstance(r.intent, Withdraw)} - set(wanted)
     if withdrawn:
@@ -45,7 +59,8 @@ def load_view(
     numbers = records.invoice_numbers(cursor, system, names)
     # A command may promise money to invoices that were not asked for.
     promised = {a.invoice for command in known.values() for a in command.write.allocations}
-    keys = {*invoices, *promised, *names, *numbers.values()}
+    shown = {name.removeprefix("invoice/") for c in asked.values() for name in c.documents if "invoice/" in name}
+    keys = {*invoices, *promised, *names, *numbers.values(), *shown}
     found = records.load_invoices(cursor, system, keys, lock=True)
     memos = {dispute.memo for record in found.values() for dispute in record.disputes if dispute.memo} - set(known)
     if memos:
@@ -56,7 +71,7 @@ def load_view(
         customers=records.load_customers(cursor, system, whose),
         intents=wanted,
         commands=known,
-        conflicts=records.load_conflicts(cursor, system, wanted),
+        conflicts={**asked, **records.load_conflicts(cursor, system, wanted)},
         numbers=numbers,
     )
 
@@ -79,6 +94,8 @@ def _place(event: Event) -> tuple[str, str]:
         return "intent", "intents"
     if isinstance(event, OutcomeReceived):
         return "outcome", "outcomes"
-    if isinstance(event, KeyLookedUp):
+    if isinstance(event, KeyLookedUp | DocumentCompared):
         return "erp_read", "outcomes"
+    if isinstance(event, ChoiceMade | ChoiceUndone):
+        return "choice", "operators"
     return "timer", "outcomes"

@@ -25,7 +25,7 @@ class Told(msgspec.Struct, frozen=True):
 class DocumentsTold(msgspec.Struct, frozen=True, tag="change"):
     """What one ERP transaction (or one page of a snapshot) made of the documents that it touched, in key order.
 
-    `papers` are told only where one of our commands is about them.
+    `papers` are told only where one of our commands is about them. `commit` is the position of the transaction's end.
     """
 
     tx: str
@@ -33,6 +33,7 @@ class DocumentsTold(msgspec.Struct, frozen=True, tag="change"):
     invoices: tuple[Told, ...] = ()
     customers: tuple[Told, ...] = ()
     papers: tuple[Told, ...] = ()
+    commit: int | None = None
 
 
 class IntentSubmitted(msgspec.Struct, frozen=True, tag="intent"):
@@ -70,17 +71,74 @@ class Timer(StrEnum):
     RETRY_STALE = "retry_stale"
     ECHO_OVERDUE = "echo_overdue"
     STILL_UNKNOWN = "still_unknown"
+    APPLY_CHOICE = "apply_choice"
 
 
 class TimerFired(msgspec.Struct, frozen=True, tag="timer"):
-    """The time has come. `subject` is a command's key, for `still_unknown` an intent's id."""
+    """The time has come. `subject` is a command's key, for `still_unknown` an intent's id, for `apply_choice` a
+    conflict's."""
 
     timer: Timer
     subject: str
     at: dt.datetime
 
 
-Event = DocumentsTold | IntentSubmitted | OutcomeReceived | KeyLookedUp | TimerFired
+class ChoiceMade(msgspec.Struct, frozen=True, tag="choice"):
+    """Somebody chose what is to be done about a conflict.
+
+    `choice` is one of the policy's words, `shown` the version of what the actor had before them, if they named it.
+    Until `apply_at` it can be undone; None carries it out at once.
+    """
+
+    conflict: str
+    choice: str
+    actor: str
+    reason: str
+    at: dt.datetime
+    shown: str | None = None
+    apply_at: dt.datetime | None = None
+
+
+class ChoiceUndone(msgspec.Struct, frozen=True, tag="undo"):
+    """Somebody takes a choice back that was not carried out yet."""
+
+    conflict: str
+    actor: str
+    reason: str
+    at: dt.datetime
+
+
+class FieldDiffers(msgspec.Struct, frozen=True):
+    """One fact of a document: what the ERP's own API says of it, and what is kept."""
+
+    name: str
+    erp: str | None
+    arsync: str | None
+
+
+class DocumentCompared(msgspec.Struct, frozen=True, tag="comparison"):
+    """A document was held against the ERP's own API while nothing of it was on its way; no difference ends a drift.
+
+    `document` is `kind/key`, `through` the position up to which the mirror had been read.
+    """
+
+    document: str
+    differences: tuple[FieldDiffers, ...]
+    at: dt.datetime
+    customer: str | None = None
+    through: int | None = None
+
+
+Event = (
+    DocumentsTold
+    | IntentSubmitted
+    | OutcomeReceived
+    | KeyLookedUp
+    | TimerFired
+    | ChoiceMade
+    | ChoiceUndone
+    | DocumentCompared
+)
 
 
 class Moved(msgspec.Struct, frozen=True, tag="moved"):
@@ -130,4 +188,22 @@ class Raised(msgspec.Struct, frozen=True, tag="raised"):
     choice: str
 
 
-Effect = Moved | Refused | Planned | Echoed | Raised
+class Chosen(msgspec.Struct, frozen=True, tag="chosen"):
+    """A choice about a conflict was taken. `shown` is what the ERP and the engine said of it: word by subject."""
+
+    conflict: str
+    choice: str
+    by: str
+    why: str
+    shown: dict[str, str]
+
+
+class Declined(msgspec.Struct, frozen=True, tag="declined"):
+    """A choice about a conflict cannot be carried out, and changed nothing."""
+
+    conflict: str
+    choice: str
+    sentence: str
+
+
+Effect = Moved | Refused | Planned | Echoed | Raised | Chosen | Declined

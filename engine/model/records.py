@@ -13,7 +13,7 @@ import msgspec
 from engine.model.commands import Outcome, PostPayment, Write
 from engine.model.documents import Customer, Invoice
 from engine.model.intents import Intent
-from statemachines import CommandState, DisputeState
+from statemachines import CommandState, ConflictState, DisputeState
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -43,10 +43,27 @@ class Dispute(msgspec.Struct, frozen=True):
         return self.state in (DisputeState.RAISED, DisputeState.APPROVED)
 
 
+class Word(msgspec.Struct, frozen=True):
+    """Where the ERP said something: its transaction, the position of the transaction's end, and when it was read."""
+
+    tx: str
+    commit: int | None
+    at: dt.datetime
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What an invoice was at an earlier content version, as far as people need it to understand a disagreement."""
+
+    version: str
+    facts: dict[str, str | None]
+    told: Word | None = None
+
+
 class InvoiceRecord(msgspec.Struct, frozen=True):
     """An invoice with its life. `state` is the machine's state; `erp_updates` counts what the ERP told about it.
 
-    `version` is its content version. `ancestors` are earlier versions from which this one differs only by what our
+    `version` is its content version, `told` where the ERP said what has that version, `past` what it was before
+    (bounded; newest first). `ancestors` are earlier versions from which this one differs only by what our
     own commands did: a basis that names one of them is not stale. `changes` are the keys of commands under way that
     will change it otherwise than by a match.
     """
@@ -62,6 +79,8 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
     changes: tuple[str, ...] = ()
     moves: int = 0
     deleted: bool = False
+    told: Word | None = None
+    past: tuple[Past, ...] = ()
 
     @property
     def key(self) -> str:
@@ -199,7 +218,12 @@ class ConflictKind(StrEnum):
 class ConflictRecord(msgspec.Struct, frozen=True):
     """A stored disagreement. `base` is what the AR side had seen, `ar` what it wants, `erp` what the ERP says.
 
-    `amount` is the money at stake in `currency`. `choice` was made by `chosen_by` (a policy or a person).
+    `amount` is the money at stake in `currency`. `told` is where the ERP said what `erp` holds. `documents` and
+    `commands` are all that have to do with it; `tags` the further kinds that fit.
+
+    `default_choice` is what the policy would do and stays beside the `choice` that was made by `chosen_by` (a policy
+    or a person). One that is chosen can be undone until `apply_at`; `shown` is what it was chosen on. `ended_at` is
+    when it was applied or dismissed, `why` the reason for what happened to it last.
     """
 
     id: str
@@ -213,13 +237,29 @@ class ConflictRecord(msgspec.Struct, frozen=True):
     command: str | None = None
     document: str | None = None
     customer: str | None = None
+    company: str | None = None
     amount: Decimal | None = None
     currency: str | None = None
     base: dict[str, Any] = {}
     ar: dict[str, Any] = {}
     erp: dict[str, Any] = {}
+    told: Word | None = None
     fields: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
     choice: str | None = None
     chosen_by: str | None = None
+    chosen_at: dt.datetime | None = None
+    apply_at: dt.datetime | None = None
+    shown: dict[str, str] = {}
     why: str | None = None
+    ended_at: dt.datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether something can still be chosen about it."""
+        return self.state in OPEN_CONFLICT
+
+
+OPEN_CONFLICT = (ConflictState.DETECTED, ConflictState.HELD, ConflictState.CHOSEN)

@@ -1,11 +1,24 @@
 """The one place that decides. Pure: the same records, event and policy give the same decision, byte for byte."""
 
-from engine.model.events import DocumentsTold, Event, IntentSubmitted, KeyLookedUp, OutcomeReceived
+from engine.model.events import (
+    ChoiceMade,
+    ChoiceUndone,
+    DocumentCompared,
+    DocumentsTold,
+    Event,
+    IntentSubmitted,
+    KeyLookedUp,
+    OutcomeReceived,
+    Timer,
+)
+from engine.rules.choices import apply_choice, take_choice, take_undo
 from engine.rules.commands import take_lookup, take_outcome, take_timer
 from engine.rules.desk import Decision, Desk, View
+from engine.rules.drift import take_comparison
 from engine.rules.intents import submit
 from engine.rules.invoices import take_documents
 from engine.rules.policy import Policy
+from engine.rules.refusals import tell_refusals
 
 RULES_VERSION = 1
 
@@ -20,14 +33,24 @@ def decide(view: View, event: Event, policy: Policy, system: str) -> Decision:
         system: the name of the ERP system; part of every command's key.
     """
     desk = Desk(view, policy, system)
-    if isinstance(event, DocumentsTold):
-        take_documents(desk, event)
-    elif isinstance(event, IntentSubmitted):
-        submit(desk, event.intent, event.at)
-    elif isinstance(event, OutcomeReceived):
-        take_outcome(desk, event)
-    elif isinstance(event, KeyLookedUp):
-        take_lookup(desk, event)
-    else:
-        take_timer(desk, event)
+    match event:
+        case DocumentsTold():
+            take_documents(desk, event)
+        case IntentSubmitted():
+            submit(desk, event.intent, event.at)
+        case OutcomeReceived():
+            take_outcome(desk, event)
+        case KeyLookedUp():
+            take_lookup(desk, event)
+        case ChoiceMade():
+            take_choice(desk, event)
+        case ChoiceUndone():
+            take_undo(desk, event)
+        case DocumentCompared():
+            take_comparison(desk, event)
+        case _ if event.timer is Timer.APPLY_CHOICE:
+            apply_choice(desk, event.subject, event.at)
+        case _:
+            take_timer(desk, event)
+    tell_refusals(desk, event.at)
     return desk.out

@@ -26,11 +26,11 @@ from engine.model.documents import Customer, Invoice, InvoiceType, LedgerEntry, 
 from engine.model.events import Echoed
 from engine.model.records import CommandRecord, ConflictKind, CustomerRecord, InvoiceRecord
 from engine.rules.claims import end_claims, end_match, lower_match
-from engine.rules.conflicts import Problem, raise_conflict
+from engine.rules.conflicts import Problem, dismiss, open_conflicts, raise_conflict
 from engine.rules.desk import Desk
 from engine.rules.disputes import end_credited
 from engine.rules.intents import stop_intent
-from statemachines import CommandState, ConflictState, IntentState
+from statemachines import CommandState, IntentState
 
 _CLEARED = (Phase.CLEARED, Phase.FINAL)
 _STANDING = (Phase.OPEN, Phase.CLEARED, Phase.FINAL)
@@ -213,7 +213,7 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
         return
     _tell_if_late(desk, command, at)
     if command.echo_complete and _is_final(desk, command):
-        _confirm(desk, command)
+        _confirm(desk, command, at)
     elif command.write.by_value or command.write.carried is not None:
         return  # a part of what was wanted; the rest is another step of the same command
     elif command.state in (CommandState.PENDING, CommandState.STALE):
@@ -243,7 +243,7 @@ def _note_sequel(desk: Desk, key: str) -> None:
         desk.put_command(msgspec.structs.replace(command, echoed=shown))
 
 
-def _confirm(desk: Desk, command: CommandRecord) -> None:
+def _confirm(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
     """The promise is fulfilled: the command is done, whatever was thought before."""
     intent = desk.intent(command.intent)
     desk.move_command(command.key, "confirm")
@@ -253,7 +253,7 @@ def _confirm(desk: Desk, command: CommandRecord) -> None:
         done = [desk.command(name) for name in intent.commands]
         if all(c is not None and c.state == CommandState.CONFIRMED for c in done):
             desk.move_intent(intent.id, "finish")
-    _dismiss_moot(desk, command.key)
+    _dismiss_moot(desk, command.key, at)
 
 
 def _tell_if_late(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
@@ -271,13 +271,10 @@ def _tell_if_late(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
     raise_conflict(desk, problem, at, intent=intent, command=command)
 
 
-def _dismiss_moot(desk: Desk, key: str) -> None:
+def _dismiss_moot(desk: Desk, key: str, at: dt.datetime) -> None:
     """The echo has answered what was asked about this command."""
-    for name in sorted({*desk.view.conflicts, *desk.out.conflicts}):
-        conflict = desk.conflict(name)
-        unsettled = conflict is not None and conflict.state in (ConflictState.DETECTED, ConflictState.HELD)
-        if conflict and conflict.command == key and conflict.kind in _MOOT_BY_CONFIRMING and unsettled:
-            desk.move_conflict(conflict.id, "dismiss", why="the ERP shows the whole effect")
+    moot = [c for c in open_conflicts(desk) if c.command == key and c.kind in _MOOT_BY_CONFIRMING]
+    dismiss(desk, moot, "the ERP shows the whole effect", at)
 
 
 def _contradicted(desk: Desk, command: CommandRecord, invoice: str, shown: Decimal, at: dt.datetime) -> None:

@@ -10,7 +10,7 @@ from engine.model.events import Planned
 from engine.model.intents import ApplyPayment, Intent, Withdraw
 from engine.model.records import CommandRecord, ConflictKind, IntentRecord
 from engine.rules.claims import end_claims, put_claims
-from engine.rules.conflicts import Problem, first_by_precedence, raise_conflict
+from engine.rules.conflicts import Problem, dismiss, first_by_precedence, open_conflicts, raise_conflict
 from engine.rules.desk import Desk
 from engine.rules.disputes import begin_dispute_step
 from engine.rules.plan import Plan, plan_intent
@@ -24,7 +24,7 @@ def submit(desk: Desk, intent: Intent, at: dt.datetime) -> None:
         return
     desk.put_intent(IntentRecord(intent=intent, state=str(IntentState.RECEIVED), received_at=at))
     if isinstance(intent, Withdraw):
-        _withdraw(desk, intent)
+        _withdraw(desk, intent, at)
     else:
         decide_intent(desk, intent.id, at)
 
@@ -45,14 +45,46 @@ def decide_intent(desk: Desk, intent_id: str, at: dt.datetime) -> None:
             stop_intent(desk, record.id, choice, str(first_by_precedence(list(plan.problems))[0].kind))
             return
         plan = plan_intent(desk, record.intent, command=None, accept_stale=True)
-    key = command_key(desk.system, intent_id, 0)
+    _put_plan(desk, record, plan, at)
+
+
+def decide_again(
+    desk: Desk, intent_id: str, at: dt.datetime, *, rebase: bool, due_at: dt.datetime | None = None
+) -> str | None:
+    """Plan a held intent anew, as a person or a policy chose: under the same key, as the next revision.
+
+    With `rebase` on the ERP's present word, else only while the facts are those that it was decided on. Only for one
+    of which nothing can have reached the ERP, or of which what was sent was refused. Returns why it cannot be.
+    """
+    record = desk.intent(intent_id)
+    if record is None:
+        return f"There is no intent {intent_id}."
+    before = desk.command(record.commands[-1]) if record.commands else None
+    asked = record.intent if before is None or rebase else _as_decided(record.intent, before.write)
+    plan = plan_intent(desk, asked, command=before.key if before else None, accept_stale=rebase)
+    if plan.unknown or plan.problems:
+        problems = plan.problems or _vanished(plan)
+        problem, _ = first_by_precedence(list(problems))
+        hint = " Rebase decides on what the ERP says now." if problem.kind is ConflictKind.STALE_BASIS else ""
+        return problem.sentence + hint
+    if before is None or plan.write is None:
+        _put_plan(desk, record, plan, at)
+    else:
+        _put_command(desk, record, plan.write, at, ordinal=before.ordinal, before=before, due_at=due_at)
+        desk.move_intent(intent_id, "plan", "decided again by choice", invoices=plan.invoices or record.invoices)
+    return None
+
+
+def _put_plan(desk: Desk, record: IntentRecord, plan: Plan, at: dt.datetime) -> None:
+    """Carry out a plan that nothing stands in the way of."""
+    key = command_key(desk.system, record.id, 0)
     begin_dispute_step(desk, record.intent, plan.invoices, key)
     if plan.write is not None:
         _put_command(desk, record, plan.write, at, ordinal=0)
-        desk.move_intent(intent_id, "plan", invoices=plan.invoices, commands=(key,))
+        desk.move_intent(record.id, "plan", invoices=plan.invoices, commands=(key,))
     elif plan.settled:
-        desk.move_intent(intent_id, "plan", "the ERP has nothing to do for it", invoices=plan.invoices)
-        desk.move_intent(intent_id, "finish")
+        desk.move_intent(record.id, "plan", "the ERP has nothing to do for it", invoices=plan.invoices)
+        desk.move_intent(record.id, "finish")
 
 
 def recheck_command(
@@ -98,7 +130,7 @@ def guard_digest(desk: Desk, command: CommandRecord) -> str:
     return short_digest([*guards, *([customer.guard] if customer else [])])
 
 
-def _withdraw(desk: Desk, intent: Withdraw) -> None:
+def _withdraw(desk: Desk, intent: Withdraw, at: dt.datetime) -> None:
     """Take another intent back, if nothing of it can have reached the ERP."""
     other = desk.intent(intent.intent)
     reason = None
@@ -123,6 +155,8 @@ def _withdraw(desk: Desk, intent: Withdraw) -> None:
             desk.move_command(command.key, "supersede", f"withdrawn by {intent.id}")
         end_claims(desk, command, "withdrawn")
     desk.move_intent(other.id, "withdraw", f"withdrawn by {intent.id}")
+    mine = [conflict for conflict in open_conflicts(desk) if conflict.intent == other.id]
+    dismiss(desk, mine, f"intent {other.id} was withdrawn by {intent.id}", at)
     desk.move_intent(intent.id, "plan", invoices=other.invoices)
     desk.move_intent(intent.id, "finish")
 
@@ -164,6 +198,7 @@ def _put_command(
     *,
     ordinal: int,
     before: CommandRecord | None = None,
+    due_at: dt.datetime | None = None,
 ) -> None:
     key = command_key(desk.system, intent.id, ordinal)
     command = CommandRecord(
@@ -175,7 +210,7 @@ def _put_command(
         state=str(CommandState.PENDING),
         write=write,
         created_at=before.created_at if before else at,
-        due_at=at,
+        due_at=due_at or at,
         sends=before.sends if before else 0,
         stales=before.stales if before else 0,
         fence=before.fence + 1 if before else 0,
@@ -212,6 +247,6 @@ def _vanished(plan: Plan) -> tuple[Problem, ...]:
 def _raise(desk: Desk, plan: Plan, at: dt.datetime, intent: IntentRecord, command: CommandRecord | None) -> Choice:
     problem, tags = first_by_precedence(list(plan.problems))
     # Deciding again makes sense only where nothing but the basis is in the way.
-    stale = problem.kind is ConflictKind.STALE_BASIS and not tags
+    stale = problem.kind in (ConflictKind.STALE_BASIS, ConflictKind.CREDIT_LIMIT_RACE) and not tags
     able = (Choice.ACCEPT_ERP, Choice.REBASE) if stale else (Choice.ACCEPT_ERP,)
     return raise_conflict(desk, problem, at, intent=intent, command=command, tags=tags, able=able)

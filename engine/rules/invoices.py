@@ -10,7 +10,7 @@ import msgspec
 from engine.model.commands import SetBlock
 from engine.model.documents import Customer, Invoice, LedgerEntry, Phase, SalesOrder
 from engine.model.events import DocumentsTold, Told
-from engine.model.records import CustomerRecord, InvoiceRecord
+from engine.model.records import CustomerRecord, InvoiceRecord, Word
 from engine.rules.desk import Desk
 from engine.rules.echoes import (
     Shift,
@@ -21,6 +21,7 @@ from engine.rules.echoes import (
     paper_shift,
     shifts,
 )
+from engine.rules.facts import remembered
 from engine.rules.intents import decide_intent, recheck_command
 from statemachines import CommandState, IntentState, InvoiceState, InvoiceTrigger
 
@@ -31,7 +32,8 @@ _CLEARED = (Phase.CLEARED, Phase.FINAL)
 def take_documents(desk: Desk, told: DocumentsTold) -> None:
     """Apply one ERP transaction to all the documents that it touched, as one decision."""
     changed = [_take_customer(desk, customer) for customer in told.customers]
-    changed += [_take_invoice(desk, invoice, told.at) for invoice in told.invoices]
+    word = Word(told.tx, told.commit, told.at)
+    changed += [_take_invoice(desk, invoice, word) for invoice in told.invoices]
     changed += [
         paper_shift(desk, paper.document)
         for paper in told.papers
@@ -63,7 +65,7 @@ def _take_customer(desk: Desk, told: Told) -> list[str]:
     return customer_shifts(desk, old, told.document)
 
 
-def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
+def _take_invoice(desk: Desk, told: Told, word: Word) -> list[str]:
     """Take an invoice's new facts; returns the keys of the commands of which it shows more or less than before."""
     old = desk.invoice(told.key)
     doc = told.document
@@ -77,8 +79,9 @@ def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
         return []
     version = doc.content_version()
     moved = shifts(desk, old, doc)
-    record = InvoiceRecord(doc=doc, version=version, guard=told.guard)
+    record = InvoiceRecord(doc=doc, version=version, guard=told.guard, told=word)
     if old is not None:
+        same = version == old.version
         record = msgspec.structs.replace(
             old,
             doc=doc,
@@ -86,10 +89,12 @@ def _take_invoice(desk: Desk, told: Told, at: dt.datetime) -> list[str]:
             guard=told.guard,
             deleted=False,
             ancestors=_ancestors(desk, old, doc, version, moved),
+            told=old.told if same else word,
+            past=old.past if same else remembered(old),
         )
     desk.put_invoice(record)
     _lead(desk, old, record)
-    book_shifts(desk, old.doc if old else None, doc, moved, at)
+    book_shifts(desk, old.doc if old else None, doc, moved, word.at)
     sequels = [
         key for key in (old.changes if old else ()) if (c := desk.command(key)) and c.write.carried is not None
     ]

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from psycopg import Cursor
 
+from engine.store.records import choices_due
+
 _DUE = """
     SELECT c.key FROM command c
     WHERE c.system = %(system)s AND c.current AND c.due_at <= %(now)s
@@ -30,15 +32,16 @@ _DUE = """
 
 
 class Due(msgspec.Struct, frozen=True):
-    """What a clock has to look at, by command key or intent id."""
+    """What a clock has to look at, by command key, intent id or (`chosen`) conflict id."""
 
     abandoned: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     unechoed: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.abandoned or self.stale or self.unechoed or self.waiting)
+        return bool(self.abandoned or self.stale or self.unechoed or self.waiting or self.chosen)
 
 
 def next_due(cursor: Cursor[Any], system: str, now: dt.datetime, *, sending: bool) -> str | None:
@@ -94,7 +97,9 @@ def look_at_clock(cursor: Cursor[Any], system: str, now: dt.datetime, waited_sin
            ORDER BY received_at, id""",
         (system, waited_since),
     )
-    return Due(tuple(keys["sent"]), tuple(keys["stale"]), tuple(keys["accepted"]), tuple(row[0] for row in cursor))
+    waiting = tuple(row[0] for row in cursor)
+    chosen = tuple(choices_due(cursor, system, now))
+    return Due(tuple(keys["sent"]), tuple(keys["stale"]), tuple(keys["accepted"]), waiting, chosen)
 
 
 def sent_by_others(cursor: Cursor[Any], system: str, owner: str) -> list[str]:

@@ -102,13 +102,34 @@ def load_intents(
     return {record.id: record for record in _decoded(cursor, IntentRecord)}
 
 
-def load_conflicts(cursor: Cursor[Any], system: str, intents: Iterable[str]) -> dict[str, ConflictRecord]:
-    """All conflicts about these intents."""
+def load_conflicts(
+    cursor: Cursor[Any], system: str, intents: Iterable[str], *, ids: Iterable[str] = ()
+) -> dict[str, ConflictRecord]:
+    """All conflicts about these intents, and those with these ids."""
     cursor.execute(
-        "SELECT record::text FROM conflict WHERE system = %s AND intent = ANY(%s) ORDER BY id",
-        (system, sorted(set(intents))),
+        "SELECT record::text FROM conflict WHERE system = %s AND (intent = ANY(%s) OR id = ANY(%s)) ORDER BY id",
+        (system, sorted(set(intents)), sorted(set(ids))),
     )
     return {record.id: record for record in _decoded(cursor, ConflictRecord)}
+
+
+def open_conflicts_about(cursor: Cursor[Any], system: str, documents: Iterable[str]) -> dict[str, ConflictRecord]:
+    """Conflicts about these documents (`kind/key`) about which something can still be chosen."""
+    cursor.execute(
+        """SELECT record::text FROM conflict
+           WHERE system = %s AND document = ANY(%s) AND state IN ('detected', 'held', 'chosen') ORDER BY id""",
+        (system, sorted(set(documents))),
+    )
+    return {record.id: record for record in _decoded(cursor, ConflictRecord)}
+
+
+def choices_due(cursor: Cursor[Any], system: str, now: dt.datetime) -> list[str]:
+    """Ids of the conflicts whose choice is to be carried out by now, in the order in which they were due."""
+    cursor.execute(
+        "SELECT id FROM conflict WHERE system = %s AND state = 'chosen' AND apply_at <= %s ORDER BY apply_at, id",
+        (system, now),
+    )
+    return [str(id_) for (id_,) in cursor]
 
 
 def save_invoices(
@@ -188,12 +209,14 @@ def save_conflicts(cursor: Cursor[Any], system: str, records: Iterable[ConflictR
         cursor,
         "conflict",
         ("system", "id"),
-        ("system", "id", "kind", "state", "intent", "command", "document", "customer", "detected_at", "record"),
+        ("system", "id", "kind", "state", "intent", "command", "document", "customer", "company", "amount",
+         "currency", "detected_at", "apply_at", "ended_at", "record"),
         [
-            (system, r.id, str(r.kind), r.state, r.intent, r.command, r.document, r.customer, r.detected_at, _text(r))
+            (system, r.id, str(r.kind), r.state, r.intent, r.command, r.document, r.customer, r.company, r.amount,
+             r.currency, r.detected_at, r.apply_at, r.ended_at, _text(r))
             for r in records
         ],
-    )
+    )  # fmt: skip
 
 
 def _lock(wanted: bool) -> str:  # noqa: FBT001 - the one caller names it

@@ -7,7 +7,7 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Numeric, Text
+from sqlalchemy import BigInteger, Column, DateTime, Index, Numeric, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -204,10 +204,25 @@ class CommandRow(SQLModel, table=True):
 
 
 class ConflictRow(SQLModel, table=True):
-    """A stored disagreement."""
+    """A stored disagreement. Who works on it (`assignee`) is nobody's decision about it and stands beside the record.
+
+    The partial indexes hold what is open: that is what is listed, and what a change of a document may close.
+    """
 
     __tablename__ = "conflict"
-    __table_args__ = (Index("conflict_state", "system", "state"), Index("conflict_intent", "system", "intent"))
+    __table_args__ = (
+        Index("conflict_state", "system", "state"),
+        Index("conflict_intent", "system", "intent"),
+        Index("conflict_detected", "detected_at", "id"),
+        Index("conflict_open", "detected_at", "id", postgresql_where=text("state IN ('detected', 'held', 'chosen')")),
+        Index(
+            "conflict_open_document",
+            "system",
+            "document",
+            postgresql_where=text("state IN ('detected', 'held', 'chosen')"),
+        ),
+        Index("conflict_due", "system", "apply_at", postgresql_where=text("state = 'chosen'")),
+    )
     system: str = Field(primary_key=True)
     id: str = Field(primary_key=True)
     kind: str
@@ -216,8 +231,27 @@ class ConflictRow(SQLModel, table=True):
     command: str | None = None
     document: str | None = None
     customer: str | None = None
+    company: str | None = None
+    amount: Decimal | None = Field(default=None, sa_column=_number(nullable=True))
+    currency: str | None = None
     detected_at: dt.datetime = Field(sa_column=_time())
+    apply_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    ended_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    assignee: str | None = None
     record: Any = Field(sa_column=_json())
+
+
+class ConflictNote(SQLModel, table=True):
+    """What somebody said about a conflict. Journalled as well; nothing is decided on it."""
+
+    __tablename__ = "conflict_note"
+    __table_args__ = (Index("conflict_note_of", "system", "conflict", "id"),)
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, primary_key=True, autoincrement=True))
+    system: str
+    conflict: str
+    at: dt.datetime = Field(sa_column=_time())
+    actor: str
+    text: str = Field(sa_column=Column(Text, nullable=False))
 
 
 class JournalEntry(SQLModel, table=True):
