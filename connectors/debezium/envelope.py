@@ -142,7 +142,7 @@ def _decode(topic: str, key: bytes | None, value: bytes) -> Record | None:
         reader = row_reader(bytes(message.schema))
         message = _message.decode(payload)
     if message.op is UNSET:
-        if message.status is not UNSET and topic.endswith(BORDERS):
+        if message.status is not UNSET and (topic.endswith(BORDERS) or _borders(message)):
             return _border(message)
         raise _Refusal("it is not a change record")
     if message.op == "m":
@@ -222,6 +222,14 @@ def _micros(source: _Source) -> int:
     if source.ts_ms is None:
         raise _Refusal("its source names no time (ts_us or ts_ms)")
     return source.ts_ms * 1_000
+
+
+def _borders(message: _Message) -> bool:
+    """Whether it is a transaction's border in a topic that holds the changes, too.
+
+    A flattened row of a table with the columns `status` and `id` is none: its id names no transaction and position.
+    """
+    return message.status in {"BEGIN", "END"} and isinstance(message.id, str) and ":" in message.id
 
 
 def _border(message: _Message) -> TransactionBegin | TransactionEnd:

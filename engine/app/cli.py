@@ -11,6 +11,7 @@ _VERBS = {
     "check": ("check", "check"),
     "commands": ("commands", "commands"),
     "conflicts": ("conflicts", "conflicts"),
+    "connect-config": ("capturing", "connect_config"),
     "customers": ("documents", "customers"),
     "init": ("init", "init"),
     "intents": ("intents", "intents"),
@@ -22,6 +23,7 @@ _VERBS = {
     "restore": ("backup", "restore"),
     "resume": ("pausing", "resume"),
     "run": ("run", "run"),
+    "snapshot": ("capturing", "snapshot"),
     "status": ("status", "status"),
 }
 _NEEDS_NO_CONFIGURATION = ("init", "machines")

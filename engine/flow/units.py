@@ -124,6 +124,8 @@ class Grouper:
             # Applied before, and committed with its position: this is a repeat.
             self._open.pop(end.tx, None)
             self._ends.pop(end.tx, None)
+            # Where ends come by another way than rows, the rows of this repeat may still follow.
+            self._remember(end.tx)
             self.emitted = True
             return
         yield from self._complete_snapshot()

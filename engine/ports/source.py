@@ -7,7 +7,7 @@ it only after the batch's effects and `resume` were committed together.
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -82,3 +82,39 @@ class SourceKind(Protocol):
 
         `clock` is the engine's; `in_use` says that a daemon of ours is reading at this moment. Never raises.
         """
+
+
+class Sharing(Protocol):
+    """This process's membership among the workers that share systems; used by one thread."""
+
+    def owned(self, timeout: float) -> frozenset[str]:
+        """The systems that this process is to read now; waits up to `timeout` seconds for a change.
+
+        Raises `SourceError` when nobody can say; then nothing is owned until somebody can.
+        """
+
+    def close(self) -> None:
+        """Give everything up, so that others take over at once."""
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A kind of source whose systems several workers share, each read by one of them at a time."""
+
+    def share(self, setups: Sequence[SourceSetup]) -> Sharing:
+        """Join the others. Raises ConfigError when these systems cannot be shared by one worker, or SourceError."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A kind of source whose capture runs apart from the engine, and is set up from the system's settings."""
+
+    def capture_config(self, setup: SourceSetup) -> tuple[str, Mapping[str, str]]:
+        """The capture's name and settings, without secrets. Raises ConfigError."""
+
+    def apply_capture(self, setup: SourceSetup, url: str | None) -> str:
+        """Create or update the capture at this address; returns a sentence. Raises errors of the ports."""
+
+    def snapshot(self, setup: SourceSetup, tables: Sequence[str], *, whole: bool) -> str:
+        """Ask the capture for a snapshot of these tables; returns the request's id. `whole` stops the stream for it
+        and begins anew; otherwise the rows come in chunks while the stream goes on. Raises errors of the ports."""

@@ -1,0 +1,101 @@
+"""What the brokers say of a topic, and how their failures become sentences. Source, group and check call it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from kafka import KafkaConsumer, TopicPartition, errors
+from kafka.admin import ConfigResource, KafkaAdminClient
+
+from connectors.debezium.kafka.settings import Options, client_settings
+from engine.ports.errors import SourceError, SourceRefused
+
+_REFUSED: Final = (
+    errors.SaslAuthenticationFailedError,
+    errors.TopicAuthorizationFailedError,
+    errors.GroupAuthorizationFailedError,
+    errors.UnsupportedSaslMechanismError,
+)
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """A topic as it is now. `begin` and `end` are the first partition's first offset and the one after its last."""
+
+    name: str
+    id: str
+    partitions: int
+    begin: int
+    end: int
+    settings: dict[str, str]
+
+    @property
+    def compacted(self) -> bool:
+        """Whether the brokers may drop a record because a later one has the same key."""
+        return "compact" in self.settings.get("cleanup.policy", "")
+
+
+@contextmanager
+def sentences(options: Options) -> Iterator[None]:
+    """Turns what kafka-python raises into errors of the ports."""
+    try:
+        yield
+    except _REFUSED as error:
+        raise SourceRefused(
+            f"the Kafka at {options.bootstrap} refuses this login: {_text(error)}",
+            "correct source.security, or let an administrator allow it to read the topic and to use the group "
+            f"{options.group}",
+        ) from error
+    except (errors.KafkaError, OSError) as error:
+        raise SourceError(f"the Kafka at {options.bootstrap} does not serve: {_text(error)}",
+                          "it is tried again") from error  # fmt: skip
+
+
+def find_topic(options: Options, name: str) -> Topic | None:
+    """The topic; None when there is none of this name. SourceError, SourceRefused when the brokers do not say."""
+    with sentences(options):
+        admin = admin_client(options)
+        try:
+            (told,) = admin.describe_topics([name])
+            if told["error_code"] == errors.UnknownTopicOrPartitionError.errno or not told["partitions"]:
+                return None
+            if told["error_code"]:
+                raise errors.for_code(told["error_code"])(name)
+            resource = ConfigResource("topic", name)
+            answer = admin.describe_configs([resource], config_filter="all")
+        finally:
+            admin.close()
+        begin, end = _bounds(options, name)
+    settings = {key: str(one["value"]) for key, one in answer["topic"][name].items() if isinstance(one, dict)}
+    return Topic(name, str(told["topic_id"]), len(told["partitions"]), begin, end, settings)
+
+
+def admin_client(options: Options) -> Any:
+    """A client for the brokers' administration; to be closed."""
+    held = client_settings(options, "arsync-admin")
+    held.pop("metrics_enabled")
+    return KafkaAdminClient(**held)
+
+
+def consumer(options: Options, name: str, **more: Any) -> Any:
+    """A consumer that reads committed messages only, and never guesses where to begin; to be closed."""
+    held = {
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
+        "allow_auto_create_topics": False,
+    }
+    return KafkaConsumer(**client_settings(options, name), **(held | more))
+
+
+def _bounds(options: Options, name: str) -> tuple[int, int]:
+    asking = consumer(options, "arsync-look")
+    try:
+        part = TopicPartition(name, 0)
+        return asking.beginning_offsets([part])[part], asking.end_offsets([part])[part]
+    finally:
+        asking.close()
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".strip(": ")

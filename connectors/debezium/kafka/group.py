@@ -1,0 +1,101 @@
+"""One worker's membership in the consumer group among whose members systems are shared.
+
+`engine.app.worker` asks it which systems this process owns. The member reads nothing: its partitions are paused, each
+owned system is read by a source of its own. So a rebalance never waits for a batch, and what was under way is settled
+where it counts: the next owner raises the fence in the store, and the last one's commit fails.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.structs import OffsetAndMetadata
+
+from connectors.debezium.kafka.cluster import consumer, sentences
+from connectors.debezium.kafka.progress import PROGRESS
+from connectors.debezium.kafka.settings import Options, read_options
+from engine.ports.errors import ConfigError
+from engine.ports.source import SourceSetup
+
+
+class _Pausing(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Keeps the member from fetching what only its sources read."""
+
+    def __init__(self, member: Any) -> None:
+        self._member = member
+
+    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        self._member.pause(*assigned)
+
+    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Nothing to settle here: see `owned`."""
+
+
+class Group:
+    """A member of the group. Made by `join`; used by one thread."""
+
+    def __init__(self, systems: Mapping[str, str], options: Options) -> None:
+        """`systems` by topic."""
+        self._systems = dict(systems)
+        self._options = options
+        with sentences(options):
+            self._member = consumer(
+                options,
+                "arsync-worker",
+                group_id=options.group,
+                # Nothing is fetched, so it does not matter where; it must only not be an error.
+                auto_offset_reset="latest",
+                group_instance_id=options.instance,
+                session_timeout_ms=int(options.session_seconds * 1000),
+                heartbeat_interval_ms=int(options.session_seconds * 1000 / 5),
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                # The member is polled all the time, also while a source waits for the store.
+                max_poll_interval_ms=max(60_000, int(options.session_seconds * 2000)),
+                # A topic that is made later is to be noticed.
+                metadata_max_age_ms=10_000,
+            )
+            self._member.subscribe(list(self._systems), listener=_Pausing(self._member))
+
+    def owned(self, timeout: float) -> frozenset[str]:
+        """The systems that are this worker's now; waits up to `timeout` seconds for a change.
+
+        Raises:
+            SourceError: the brokers do not serve; nothing is owned until they do.
+        """
+        with sentences(self._options):
+            self._member.poll(timeout_ms=int(timeout * 1000))
+            parts = self._member.assignment()
+            self._tell(parts)
+        return frozenset(self._systems[part.topic] for part in parts if part.partition == 0)
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        self._member.close(autocommit=False, timeout_ms=5000)
+
+    def _tell(self, parts: set[TopicPartition]) -> None:
+        moved = PROGRESS.take()
+        offsets = {part: OffsetAndMetadata(moved[part.topic], "", -1) for part in parts if part.topic in moved}
+        if offsets:
+            self._member.commit_async(offsets)
+
+
+def join(setups: Sequence[SourceSetup]) -> Group:
+    """Join the group that these systems name. ConfigError when they name different ones."""
+    read = [read_options(setup) for setup in setups]
+    first = read[0]
+    for setup, options in zip(setups, read, strict=True):
+        differing = [
+            name for name in ("bootstrap", "group", "instance", "session_seconds", "security")
+            if getattr(options, name) != getattr(first, name)
+        ]  # fmt: skip
+        if differing:
+            raise ConfigError(
+                f"systems {setups[0].system} and {setup.system} cannot be shared by one worker: "
+                f"their source.{differing[0]} differs",
+                "give both the same, or run each with a worker of its own: arsync run --system NAME",
+            )
+    topics = {options.topic: setup.system for setup, options in zip(setups, read, strict=True)}
+    if len(topics) < len(setups):
+        raise ConfigError("two systems name the same source.topic", "give each system a topic of its own")
+    return Group(topics, first)
