@@ -73,6 +73,7 @@ class Pipeline:
         self._position = stored or StoredPosition(epoch=epoch, resume=None)
         self._grouper = Grouper(
             commit=self._position.commit,
+            source_us=self._position.source_us,
             snapshot=self._position.snapshot,
             snapshot_complete=self._position.snapshot_complete,
             pending=pending,

@@ -5,13 +5,18 @@ other, late, early or twice. What is not complete yet is handed back as pending,
 the source forgets it.
 """
 
+import datetime as dt
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from engine.model.change import Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unit, Unreadable
+from engine.ports.errors import SourceRefused
 
 _REMEMBERED = 10_000
 """Applied transactions that are remembered by name, to drop late duplicates of their rows."""
+_INVERSION_US = 1_000_000
+"""How much later by the clock a transaction may have ended that stands before another in the log: the server takes
+the time a moment before it writes the end."""
 
 
 class _Open:
@@ -39,10 +44,17 @@ class Grouper:
     """One source's grouping state. Rebuilt from the store after any failure."""
 
     def __init__(
-        self, *, commit: int, snapshot: str | None, snapshot_complete: bool, pending: Iterable[Record]
+        self,
+        *,
+        commit: int,
+        source_us: int = 0,
+        snapshot: str | None,
+        snapshot_complete: bool,
+        pending: Iterable[Record],
     ) -> None:
-        """Take up where the store left off: the last applied commit, the snapshot, and the open records."""
+        """Take up where the store left off: the last applied commit and its time, the snapshot, the open records."""
         self._commit = commit
+        self._source_us = source_us
         self._snapshot = snapshot
         self._snapshot_complete = snapshot_complete
         self._snapshot_at = 0
@@ -59,7 +71,11 @@ class Grouper:
         self.fresh = []
 
     def feed(self, records: Iterable[Record]) -> Iterator[Unit | Unreadable]:
-        """The units that these records complete, in commit order, and what could not be read."""
+        """The units that these records complete, in commit order, and what could not be read.
+
+        Raises:
+            SourceRefused: the log tells of new transactions at positions that were read long ago.
+        """
         self.emitted = False
         self.fresh = []
         for record in records:
@@ -122,6 +138,7 @@ class Grouper:
     def _end(self, end: TransactionEnd) -> Iterator[Unit]:
         if end.lsn <= self._commit:
             # Applied before, and committed with its position: this is a repeat.
+            self._refuse_another_log(end)
             self._open.pop(end.tx, None)
             self._ends.pop(end.tx, None)
             # Where ends come by another way than rows, the rows of this repeat may still follow.
@@ -133,6 +150,17 @@ class Grouper:
         self._ends[end.tx] = None
         yield from self._whole()
 
+    def _refuse_another_log(self, end: TransactionEnd) -> None:
+        """A repeat is as old as what was read. What ended later, at a position that was read before, is the word of
+        a server that went back and has taken another way since."""
+        if end.count and 0 < self._source_us < end.source_us - _INVERSION_US:
+            raise SourceRefused(
+                f"transaction {end.tx} ended {_moment(end.source_us)} at log position {end.lsn}, but the log was "
+                f"read up to {self._commit} already, and nothing there is of later than "
+                f"{_moment(self._source_us)}: the ERP's server was restored from a backup",
+                "if this is intended, run `arsync run --new-epoch`, then `arsync reconcile`",
+            )
+
     def _whole(self) -> Iterator[Unit]:
         """Complete transactions from the front: their ends came in commit order."""
         while self._ends:
@@ -142,6 +170,7 @@ class Grouper:
                 return
             del self._ends[tx], self._open[tx]
             self._commit = open_.end.lsn
+            self._source_us = max(self._source_us, open_.end.source_us)
             self._remember(tx)
             self.emitted = True
             if open_.rows:
@@ -195,4 +224,9 @@ class Grouper:
         self._snapshot_complete = completes
         self.emitted = True
         source_us = page[-1].source_us if page else 0
+        self._source_us = max(self._source_us, source_us)
         return Unit(f"snapshot:{self._snapshot}", at, source_us, page, snapshot=self._snapshot, completes=completes)
+
+
+def _moment(source_us: int) -> str:
+    return dt.datetime.fromtimestamp(source_us / 1e6, dt.UTC).isoformat(sep=" ", timespec="seconds")
