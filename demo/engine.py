@@ -123,9 +123,9 @@ class Engine:
     ) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Start the daemon; returns at once."""
-        command = [*self._program(), "run", "--ready-file", str(self._ready)]
+    def start(self, *arguments: str) -> None:
+        """Start the daemon, with further arguments of `run`; returns at once."""
+        command = [*self._program(), "run", "--ready-file", str(self._ready), *arguments]
         if self._without is not None:
             command = [sys.executable, "-m", "demo.chaos.sabotage", self._without, *command[1:]]
         with self._log.open("ab") as log:
