@@ -35,7 +35,17 @@ class OpenStore:
         self.owner_dsn = owner_dsn
         self.daemon_user = daemon_user
         self._revive = revive
+        self._marks: Callable[[Connection], Connection] = lambda connection: connection
         self._lock = threading.Lock()
+
+    def fenced(self, system: str, fence: int) -> "OpenStore":
+        """The same store, for the worker that has taken this system over: its connections commit under this fence."""
+        from engine.store.exclusive import fenced
+
+        own = OpenStore(self.dsn, self.owner_dsn, self.daemon_user, self._revive)
+        own._lock = self._lock
+        own._marks = lambda connection: fenced(connection, system, fence)
+        return own
 
     @property
     def revives(self) -> bool:
@@ -54,7 +64,7 @@ class OpenStore:
         return self._connect()
 
     def _connect(self) -> Connection:
-        return psycopg.connect(self.dsn, autocommit=True, application_name="arsync")
+        return self._marks(psycopg.connect(self.dsn, autocommit=True, application_name="arsync"))
 
 
 @contextmanager

@@ -33,7 +33,8 @@ class System(SQLModel, table=True):
 
     While `paused_at` is set nothing is sent; the brake counts from `resumed_at` on. Since `restored_at` the store may
     not know of everything that was sent, so that every key is looked up before it is sent. The log of what the AR
-    side is told is whole after the batch `outbound_from`; nothing is written to it where that is null.
+    side is told is whole after the batch `outbound_from`; nothing is written to it where that is null. Every worker
+    that takes the system over raises `fence`, and whoever had it before can commit nothing more.
     """
 
     name: str = Field(primary_key=True)
@@ -45,6 +46,7 @@ class System(SQLModel, table=True):
     resumed_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
     restored_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
     outbound_from: int | None = Field(default=None, sa_column=Column(BigInteger))
+    fence: int = Field(default=0, sa_column=_big(server_default="0"))
 
 
 class SourcePosition(SQLModel, table=True):

@@ -27,6 +27,10 @@ class UnknownSystemError(RuntimeError):
     """The system is not in the store; `arsync run` enters the systems of the configuration."""
 
 
+class FencedError(RuntimeError):
+    """Another worker has taken the system over since this connection was opened for it: nothing may be committed."""
+
+
 class Unit:
     """An open unit of work. Read through `cursor`; hand in decisions; everything is written when it closes."""
 
@@ -35,10 +39,14 @@ class Unit:
         self.system = system
         self.now = now
         row = self.cursor.execute(
-            "UPDATE system SET batch = batch + 1 WHERE name = %s RETURNING batch, outbound_from", (system,)
+            "UPDATE system SET batch = batch + 1 WHERE name = %s"
+            " RETURNING batch, outbound_from, fence, current_setting('arsync.fence', true)",
+            (system,),
         ).fetchone()
         if row is None:
             raise UnknownSystemError(f"system {system} is not in the store; start `arsync run` once to enter it")
+        if row[3] and int(row[3]) != row[2]:
+            raise FencedError(f"another worker has taken system {system} over (fence {row[2]}, ours {row[3]})")
         self.batch = int(row[0])
         heads = self.cursor.execute(
             "SELECT stream, seq, hash FROM stream_head WHERE stream LIKE %s", (f"{system}/%",)
