@@ -15,7 +15,7 @@ import msgspec
 
 from engine.model.records import ConflictKind
 from engine.ports.errors import ConfigError
-from engine.rules.policy import Choice, Policy
+from engine.rules.policy import POSSIBLE, Choice, Exemption, Policy
 
 DEFAULT_FILE = "arsync.toml"
 _SECRETS = ("password", "token", "secret", "dsn", "owner_dsn")
@@ -29,14 +29,33 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner_dsn: str | None = None
 
 
+class ExemptionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A choice for some conflicts only: of these kinds, of a company, with so much money at stake in `currency`."""
+
+    choice: Choice
+    kinds: tuple[ConflictKind, ...] = ()
+    company: str | None = None
+    currency: str | None = None
+    over: Decimal | None = None
+    up_to: Decimal | None = None
+
+
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is done about conflicts, and the bounds of waiting; times in seconds."""
+    """What is done about conflicts, and the bounds of waiting; times in seconds.
+
+    The first of `exemptions` that fits a conflict comes before `choices`. `undo_seconds` is how long a person's
+    choice can be undone before it is carried out, `in_doubt_seconds` how long an outcome may stay unknown.
+    """
 
     choices: dict[ConflictKind, Choice] = {}
+    exemptions: tuple[ExemptionConfig, ...] = ()
     settle_seconds: float = 300
     unknown_document_seconds: float = 900
     retry_seconds: float = 2
     most_stales: int = 20
+    most_retries: int = 3
+    undo_seconds: float = 30
+    in_doubt_seconds: float = 900
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +140,29 @@ def load_config(path: str | None) -> tuple[Config, Path]:
     for name in config.systems:
         if not name.replace("-", "").replace("_", "").isalnum():
             raise ConfigError(f"{file}: system name {name!r} may hold letters, digits, - and _ only")
+        _check_policy(config.systems[name].policy, f"{file}: systems.{name}.policy")
     return config, file.resolve().parent
+
+
+def _check_policy(policy: PolicyConfig, where: str) -> None:
+    """Refuse what no policy can do by itself, and bounds that mean nothing."""
+    asked = [(f"choices.{kind}", kind, choice) for kind, choice in policy.choices.items()]
+    for place, one in enumerate(policy.exemptions):
+        spot = f"exemptions[{place}]"
+        bounds = [bound for bound in (one.over, one.up_to) if bound is not None]
+        if bounds and one.currency is None:
+            raise ConfigError(f"{where}.{spot}: an amount means nothing without its currency", 'add currency = "EUR"')
+        if any(not bound.is_finite() or bound < 0 for bound in bounds):
+            raise ConfigError(f"{where}.{spot}: over and up_to must be amounts, zero or more")
+        if one.over is not None and one.up_to is not None and one.over >= one.up_to:
+            raise ConfigError(f"{where}.{spot}: over {one.over} and up_to {one.up_to} leave nothing between them")
+        if not one.kinds and one.choice in (Choice.REBASE, Choice.RETRY):
+            raise ConfigError(f"{where}.{spot}: {one.choice} does not fit every kind; name the kinds that it is for")
+        asked += [(f"{spot}.choice", kind, one.choice) for kind in one.kinds]
+    for spot, kind, choice in asked:
+        if choice not in POSSIBLE[kind]:
+            known = ", ".join(POSSIBLE[kind])
+            raise ConfigError(f"{where}.{spot}: a policy cannot {choice} a conflict {kind}; possible are: {known}")
 
 
 def policy_of(system: SystemConfig) -> Policy:
@@ -129,11 +170,15 @@ def policy_of(system: SystemConfig) -> Policy:
     config = system.policy
     return Policy(
         choices=config.choices,
+        exemptions=tuple(Exemption(**msgspec.structs.asdict(one)) for one in config.exemptions),
         settle_time=dt.timedelta(seconds=config.settle_seconds),
         unknown_for=dt.timedelta(seconds=config.unknown_document_seconds),
         retry_after=dt.timedelta(seconds=config.retry_seconds),
         most_stales=config.most_stales,
         start_date=system.start_date,
+        most_retries=config.most_retries,
+        undo_for=dt.timedelta(seconds=config.undo_seconds),
+        in_doubt_for=dt.timedelta(seconds=config.in_doubt_seconds),
     )
 
 

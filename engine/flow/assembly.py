@@ -66,6 +66,7 @@ def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> V
         customers=customers,
         commands=keys,
         intent_state="waiting",
+        about=[f"invoice/{key}" for key in invoices],
     )
     named = {a.invoice for record in view.intents.values() for a in record.intent.parts}
     view.numbers |= {doc.number: doc.key for doc in told if doc.number in named and doc.number}

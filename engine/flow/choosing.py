@@ -25,7 +25,7 @@ from engine.store.unit import Connection, unit_of_work
 Clock = Callable[[], dt.datetime]
 
 
-class UnknownConflictError(LookupError):
+class UnknownConflictError(RuntimeError):
     """There is no such conflict; `arsync conflicts list` shows those that are known."""
 
 

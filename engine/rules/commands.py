@@ -10,13 +10,22 @@ from engine.model.commands import Outcome, OutcomeKind
 from engine.model.events import KeyLookedUp, OutcomeReceived, Timer, TimerFired
 from engine.model.records import CommandRecord, ConflictKind
 from engine.rules.claims import end_claims
-from engine.rules.conflicts import Problem, raise_conflict
+from engine.rules.conflicts import Problem, dismiss, open_conflicts, raise_conflict
 from engine.rules.desk import Desk
-from engine.rules.intents import give_up_waiting, guard_digest, recheck_command, stop_intent
+from engine.rules.intents import (
+    decide_again,
+    give_up_waiting,
+    guard_digest,
+    recheck_command,
+    still_right,
+    stop_intent,
+)
 from engine.rules.policy import Choice
-from statemachines import CommandState
+from statemachines import CommandState, IntentState
 
 _LONGEST_WAIT = dt.timedelta(minutes=1)
+_FIRST_RETRY = dt.timedelta(minutes=1)
+"""What was refused for good is not tried again at once, even where the policy has it tried."""
 
 
 def take_timer(desk: Desk, fired: TimerFired) -> None:
@@ -82,9 +91,7 @@ def _take_answer(desk: Desk, command: CommandRecord, event: OutcomeReceived) -> 
     elif command.echoed:
         _take_denial(desk, command, outcome, at, told)
     elif outcome.kind is OutcomeKind.REJECTED:
-        desk.move_command(key, "reject", **told)
-        sentence = f"The ERP refused {command.write.title}: {outcome.detail}"
-        _stop(desk, command, _kind_of_refusal(outcome), "outcome.rejected", sentence, at)
+        _take_refusal(desk, command, outcome, at, told)
     elif outcome.kind is OutcomeKind.STALE:
         _take_stale(desk, command, at, told)
     elif outcome.kind is OutcomeKind.THROTTLED:
@@ -92,6 +99,22 @@ def _take_answer(desk: Desk, command: CommandRecord, event: OutcomeReceived) -> 
         recheck_command(desk, key, at)  # what was told while it was under way
     else:
         desk.move_command(key, "lose_answer", due_at=retry_at, **told)
+
+
+def _take_refusal(
+    desk: Desk, command: CommandRecord, outcome: Outcome, at: dt.datetime, told: dict[str, Any]
+) -> None:
+    """The ERP refused it for good, unless the policy has it tried again: as the next revision, looked up before."""
+    desk.move_command(command.key, "reject", **told)
+    sentence = f"The ERP refused {command.write.title}: {outcome.detail}"
+    mine = [desk.conflict(name) for name in {*desk.view.conflicts, *desk.out.conflicts}]
+    tried = sum(c is not None and c.command == command.key and c.choice == Choice.RETRY for c in mine)
+    again = tried < desk.policy.most_retries and still_right(desk, command)
+    able = (Choice.ACCEPT_ERP, Choice.RETRY) if again else (Choice.ACCEPT_ERP,)
+    choice = _stop(desk, command, _kind_of_refusal(outcome), "outcome.rejected", sentence, at, able=able)
+    if choice is Choice.RETRY:
+        wait = max(desk.policy.retry_after, _FIRST_RETRY) * 2**tried
+        decide_again(desk, command.intent, at, rebase=False, due_at=at + wait)
 
 
 def _take_denial(desk: Desk, command: CommandRecord, outcome: Outcome, at: dt.datetime, told: dict[str, Any]) -> None:
@@ -167,10 +190,44 @@ def take_lookup(desk: Desk, event: KeyLookedUp) -> None:
             desk.move_command(command.key, "step_done")
     elif event.proves_absence and not command.echoed:
         desk.move_command(command.key, "proven_absent", due_at=event.at)
-        recheck_command(desk, command.key, event.at)
+        _settle_absent(desk, command.key, event.at)
     else:
         again = event.at + desk.policy.retry_after
         desk.put_command(msgspec.structs.replace(command, due_at=again))
+        _doubt(desk, command, event.at)
+
+
+def _doubt(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
+    """Tell people of an outcome that stays unknown for long; it is looked up all the while."""
+    known = [desk.conflict(name) for name in sorted({*desk.view.conflicts, *desk.out.conflicts})]
+    asked = [c for c in known if c and c.command == command.key and c.kind is ConflictKind.OUTCOME_UNKNOWN]
+    since = max([one.ended_at for one in asked if one.ended_at], default=command.sent_at)
+    if since is None or command.sent_at is None or at - since <= desk.policy.in_doubt_for:
+        return
+    sentence = (
+        f"It is not known whether the ERP did {command.write.title}: the answer of {command.sent_at:%H:%M} UTC was "
+        f"lost, and what key {command.key} stands for cannot be found out; it is looked up again and again."
+    )
+    _stop(desk, command, ConflictKind.OUTCOME_UNKNOWN, "lookup.in_doubt", sentence, at, keep_matches=True)
+
+
+def _settle_absent(desk: Desk, key: str, at: dt.datetime) -> None:
+    """It never reached the ERP: it is sent again, unless nobody wants it any more or people are to choose."""
+    command = desk.command(key)
+    intent = desk.intent(command.intent) if command else None
+    if command is None or intent is None:
+        return
+    if intent.state == IntentState.HELD:
+        doubts = [c for c in open_conflicts(desk) if c.command == key and c.kind is ConflictKind.OUTCOME_UNKNOWN]
+        dismiss(desk, doubts, "it was looked up in time: the ERP had never got it", at)
+        if not [c for c in open_conflicts(desk) if c.intent == intent.id]:
+            desk.move_intent(intent.id, "plan", "the ERP had never got it")
+    if desk.out.intents.get(intent.id, intent).state == IntentState.PLANNED:
+        recheck_command(desk, key, at)
+        return
+    desk.move_command(key, "find_stale", f"intent {intent.id} is {intent.state}")
+    desk.move_command(key, "supersede", f"intent {intent.id} is {intent.state}")
+    end_claims(desk, command, "failed")
 
 
 def _stop(
@@ -182,14 +239,17 @@ def _stop(
     at: dt.datetime,
     *,
     keep_matches: bool = False,
-) -> None:
-    """Raise a conflict about a command that cannot go on, and end or hold its intent.
+    able: tuple[Choice, ...] = (Choice.ACCEPT_ERP,),
+) -> Choice:
+    """Raise a conflict about a command that cannot go on, and end or hold its intent, unless it is tried again.
 
     `keep_matches` when its money may still arrive: then it stays claimed for as long as the intent is held.
     """
     first = next((desk.invoice(a.invoice) for a in command.write.allocations), None)
     problem = Problem(kind, rule, sentence, first, (), command.write.amount)
-    choice = raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command)
+    choice = raise_conflict(desk, problem, at, intent=desk.intent(command.intent), command=command, able=able)
     if not keep_matches or choice is Choice.ACCEPT_ERP:
         end_claims(desk, command, "failed")
-    stop_intent(desk, command.intent, choice, str(kind))
+    if choice is not Choice.RETRY:
+        stop_intent(desk, command.intent, choice, str(kind))
+    return choice

@@ -63,13 +63,17 @@ def raise_conflict(
     `able` is what the caller can carry out by itself. A policy that chooses anything else leaves it to people.
     """
     made = _conflict(desk, problem, at, intent, command, tags)
+    while (known := desk.conflict(made.id)) is not None and not known.open and known.chosen_by != "policy":
+        # It was settled, and has come up again since.
+        problem = msgspec.structs.replace(problem, occasion=problem.occasion + 1)
+        made = _conflict(desk, problem, at, intent, command, tags)
     wanted = Choice(made.default_choice)
     choice = wanted if wanted in able else Choice.HOLD
-    if desk.conflict(made.id) is not None:
-        return choice
-    known = _still_open(desk, made)
     if known is not None:
-        _refresh(desk, known, made)
+        return Choice.HOLD if known.open else choice
+    same = _still_open(desk, made)
+    if same is not None:
+        _refresh(desk, same, made)
         return Choice.HOLD
     desk.put_conflict(made)
     desk.say(Raised(made.id, str(problem.kind), problem.rule, problem.sentence, str(choice)))

@@ -29,7 +29,6 @@ def take_comparison(desk: Desk, compared: DocumentCompared) -> None:
         invoice=record,
         fields=tuple(one.name for one in compared.differences),
         amount=record.doc.balance if record else None,
-        occasion=sum(c.kind is ConflictKind.DRIFT and not c.open for c in desk.view.conflicts.values()),
         subject=compared.document,
         erp=plain({one.name: one.erp for one in compared.differences}),
         ar=plain({one.name: one.arsync for one in compared.differences}),

@@ -173,6 +173,10 @@ def book_shifts(desk: Desk, old: Invoice | None, doc: Invoice, moved: list[Shift
         desk.put_command(msgspec.structs.replace(command, echoed=echoed))
         desk.say(Echoed(command.key, doc.key, str(shift.by)))
         promised = command.promised(doc.key)
+        if shift.by > 0 and command.state == CommandState.CONFIRMED and shift.as_promised:
+            back = [c for c in open_conflicts(desk) if c.command == command.key]
+            undone = [c for c in back if c.kind is ConflictKind.ERP_REVERSED and c.document == f"invoice/{doc.key}"]
+            dismiss(desk, undone, "the ERP has applied it again", at)
         if shift.by < 0 and shift.command in reversed_keys:
             continue
         if shift.by < 0 and command.state == CommandState.CONFIRMED:

@@ -71,8 +71,19 @@ def decide_again(
         _put_plan(desk, record, plan, at)
     else:
         _put_command(desk, record, plan.write, at, ordinal=before.ordinal, before=before, due_at=due_at)
-        desk.move_intent(intent_id, "plan", "decided again by choice", invoices=plan.invoices or record.invoices)
+        if record.state != IntentState.PLANNED:
+            invoices = plan.invoices or record.invoices
+            desk.move_intent(intent_id, "plan", "decided again by choice", invoices=invoices)
     return None
+
+
+def still_right(desk: Desk, command: CommandRecord) -> bool:
+    """Whether a command would be decided in the same way on what the ERP says now."""
+    intent = desk.intent(command.intent)
+    if intent is None:
+        return False
+    plan = plan_intent(desk, _as_decided(intent.intent, command.write), command=command.key)
+    return plan.write is not None
 
 
 def _put_plan(desk: Desk, record: IntentRecord, plan: Plan, at: dt.datetime) -> None:

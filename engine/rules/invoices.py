@@ -23,6 +23,7 @@ from engine.rules.echoes import (
 )
 from engine.rules.facts import remembered
 from engine.rules.intents import decide_intent, recheck_command
+from engine.rules.later import close_moot, watch_zero
 from statemachines import CommandState, IntentState, InvoiceState, InvoiceTrigger
 
 _MOST_ANCESTORS = 16
@@ -48,6 +49,7 @@ def take_documents(desk: Desk, told: DocumentsTold) -> None:
         seen = desk.invoice(invoice.key)
         _look_again(desk, seen.under_way if seen else (), told.at)
     _wake_waiting(desk, told)
+    close_moot(desk, {invoice.key for invoice in told.invoices}, told.at)
 
 
 def _take_customer(desk: Desk, told: Told) -> list[str]:
@@ -95,6 +97,7 @@ def _take_invoice(desk: Desk, told: Told, word: Word) -> list[str]:
     desk.put_invoice(record)
     _lead(desk, old, record)
     book_shifts(desk, old.doc if old else None, doc, moved, word.at)
+    watch_zero(desk, old, record, word.at)
     sequels = [
         key for key in (old.changes if old else ()) if (c := desk.command(key)) and c.write.carried is not None
     ]

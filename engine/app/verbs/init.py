@@ -43,6 +43,10 @@ connector = "{connector}"
 # unknown_document_seconds = 900   # an intent waits this long for a document that the ERP has not told of
 # retry_seconds = 2             # pause before a command is tried again
 # most_stales = 20              # more refusals of a guard in a row call a person
+# most_retries = 3              # a choice of retry sends again this often, then a person is called
+# undo_seconds = 30             # a person's choice can be undone this long before it is carried out
+# in_doubt_seconds = 900        # a person is told when it is unknown for longer whether a command was done
+# exemptions = [{{ kinds = ["erp_rejected"], company = "1", currency = "EUR", up_to = "5", choice = "accept_erp" }}]
 
 [systems.{name}.policy.choices]
 # One line for each kind of conflict: accept_erp, rebase, retry or hold (a person chooses). Defaults:
