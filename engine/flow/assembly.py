@@ -9,13 +9,20 @@ from psycopg.types.json import Jsonb
 
 from engine.flow.batch import Told as Assembly
 from engine.flow.entering import load_view
-from engine.model.canonical import to_plain
+from engine.flow.telling import documents_written, in_order
 from engine.model.commands import PostEntry, ReleaseOrder, is_command_key
 from engine.model.documents import Customer, DocumentKind, Invoice, LedgerEntry, Paper, SalesOrder
 from engine.model.events import DocumentsTold, Told
+from engine.rules.decide import decide
 from engine.rules.desk import View
+from engine.rules.leaving import left_different
+from engine.rules.policy import Policy
 from engine.store import records
+from engine.store.journal import Entry
 from engine.store.unit import Unit as Work
+
+Parked = dict[str, str | None]
+"""By `kind/key` the reason why a document cannot be read, None where it can be again."""
 
 
 class Telling(msgspec.Struct):
@@ -23,23 +30,8 @@ class Telling(msgspec.Struct):
 
     tx: str
     commit: int
-    assemblies: Sequence[Assembly]
+    assemblies: Sequence[Assembly] = ()
     papers: Sequence[Paper] = ()
-
-    def journalled(self, event: DocumentsTold, before: Mapping[str, Any], *, touched: bool) -> dict[str, Any]:
-        """For each document of the event what is different now; the whole document when it is new, None when gone.
-
-        With `touched`, documents of which only the guard is new are named too: something was decided on them.
-        """
-        told: dict[str, Any] = {}
-        kinds = (("invoice", event.invoices), ("customer", event.customers), ("paper", event.papers))
-        for kind, items in kinds:
-            for item in items:
-                name = f"{kind}/{item.key}"
-                delta = _delta(before.get(name), item.document)
-                if delta is None or delta or touched:
-                    told[name] = delta
-        return told
 
 
 def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> View:
@@ -69,26 +61,70 @@ def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> V
         about=[f"invoice/{key}" for key in invoices],
     )
     named = {a.invoice for record in view.intents.values() for a in record.intent.parts}
-    view.numbers |= {doc.number: doc.key for doc in told if doc.number in named and doc.number}
+    for doc in told:
+        if doc.number in named and doc.number:
+            view.numbers[doc.number] = tuple(dict.fromkeys((*view.numbers.get(doc.number, ()), doc.key)))
     return view
 
 
-def event_of(telling: Telling, view: View, work: Work) -> DocumentsTold | None:
-    """The event, without the documents of which nothing is new; None when nothing is."""
+def take_telling(
+    work: Work, view: View, telling: Telling, event: DocumentsTold | None, policy: Policy, parked: Parked
+) -> None:
+    """Decide on what a unit told, journal it with what followed, and let the next one see it.
+
+    `parked` are the documents of which the unit parks some, with the reason, or None where one is readable again.
+    """
+    if event is None and not parked:
+        return
+    told: dict[str, Any] = {"tx": telling.tx, "commit": telling.commit}
+    if parked:
+        told["parked"] = parked
+    stream = f"{work.system}/changes"
+    if event is None:
+        work.note(Entry(stream, "change", work.now, told))
+        return
+    decision = decide(view, event, policy, work.system)
+    after = left_different(view, decision)
+    written = told["documents"] = documents_written(event, view)
+    entry = Entry(stream, "change", event.at, told, decision.seen, decision.effects, after)
+    guards_only = not after and not decision.effects and all(one is not None and "doc" not in one for one in written.values())
+    work.record(entry, decision, tx=telling.tx, commit=telling.commit, guards_only=guards_only)
+    view.absorb(decision)
+
+
+def event_of(
+    telling: Telling, view: View, work: Work, parked: Mapping[str, str]
+) -> tuple[DocumentsTold | None, Parked]:
+    """The event, without the documents of which nothing is new, None when nothing is; and what is parked by it.
+
+    `parked` are the documents that are parked already.
+    """
     invoices: list[Told] = []
     customers: list[Told] = []
+    changed: Parked = {}
     for assembly in telling.assemblies:
         kind, key = assembly.root
+        name = f"{kind}/{key}"
         if assembly.trouble is not None:
-            _park(work, assembly)
-        elif kind is DocumentKind.INVOICE:
-            invoices += _invoice_told(assembly, view, work)
+            work.dead_letter("mapping", assembly.trouble, "", name)
+            if parked.get(name) != assembly.trouble:
+                changed[name] = assembly.trouble
+            continue
+        if name in parked:
+            changed[name] = None
+        if kind is DocumentKind.INVOICE:
+            invoices += _invoice_told(assembly, view)
         else:
             customers += _customer_told(assembly, view, work, key)
+    for name, reason in changed.items():
+        work.park(name, reason)
     papers = [Told(paper.key, paper, {}) for paper in telling.papers if _is_ours(paper, view)]
     if not invoices and not customers and not papers:
-        return None
-    return DocumentsTold(telling.tx, work.now, tuple(invoices), tuple(customers), tuple(papers), telling.commit)
+        return None, changed
+    told = DocumentsTold(
+        telling.tx, work.now, tuple(invoices), tuple(customers), tuple(papers), telling.commit
+    )
+    return in_order(told), changed
 
 
 def _is_ours(paper: Paper, view: View) -> bool:
@@ -100,15 +136,13 @@ def _is_ours(paper: Paper, view: View) -> bool:
     return any(isinstance(write, ReleaseOrder) and write.order in (paper.key, paper.number) for write in asked)
 
 
-def _invoice_told(assembly: Assembly, view: View, work: Work) -> Iterable[Told]:
+def _invoice_told(assembly: Assembly, view: View) -> Iterable[Told]:
     key, assembled = assembly.root[1], assembly.assembled
     known = view.invoices.get(key)
     if assembled is None:
         return [Told(key, None, {})] if known is not None and not known.deleted else []
-    if known is not None:
-        work.park("invoice", key, None)
-        if known.doc == assembled.document and known.guard == assembled.guard and not known.deleted:
-            return []
+    if known is not None and known.doc == assembled.document and known.guard == assembled.guard and not known.deleted:
+        return []
     return [Told(key, assembled.document, assembled.guard)]
 
 
@@ -136,21 +170,3 @@ def _keep_personal(work: Work, key: str, data: dict[str, Any]) -> int:
         (work.system, key, Jsonb(data)),
     ).fetchone()
     return int(row[0]) if row else 1
-
-
-def _park(work: Work, assembly: Assembly) -> None:
-    """Keep an unreadable document's reason; its last readable state stays, and the stream goes on."""
-    kind, key = assembly.root
-    reason = assembly.trouble or ""
-    work.park(str(kind), key, reason)
-    work.dead_letter("mapping", reason, "", f"{kind}/{key}")
-
-
-def _delta(before: Any, now: Any) -> dict[str, Any] | None:
-    if now is None:
-        return None
-    new = to_plain(now)
-    if before is None:
-        return dict(new)
-    old = to_plain(before)
-    return {name: value for name, value in new.items() if old.get(name) != value}

@@ -147,7 +147,7 @@ class Dispatcher:
     def _claim(self, *, sending: bool = True) -> Errand | None:
         """Take the next command's lease; one that waits to be sent is decided once more and marked as sent."""
         now = self._clock()
-        with unit_of_work(self._store(), self._system, now, self._versions) as work:
+        with unit_of_work(self._store(), self._system, now, self._versions, self._policy) as work:
             key = outbox.claim(work.cursor, self._system, self._owner, now, now + self._lease, sending=sending)
             if key is None:
                 return None
@@ -270,14 +270,14 @@ class Dispatcher:
     # Committing.
 
     def _keep(self, key: str, event: Event) -> None:
-        with unit_of_work(self._store(), self._system, self._clock(), self._versions) as work:
+        with unit_of_work(self._store(), self._system, self._clock(), self._versions, self._policy) as work:
             view = load_view(work.cursor, self._system, commands=[key])
             _report(self._system, take_event(work, view, event, self._policy))
             outbox.release(work.cursor, self._system, self._owner, key)
 
     def _fire(self, timer: Timer, subject: str) -> None:
         now = self._clock()
-        with unit_of_work(self._store(), self._system, now, self._versions) as work:
+        with unit_of_work(self._store(), self._system, now, self._versions, self._policy) as work:
             view = load_view(
                 work.cursor,
                 self._system,

@@ -8,7 +8,6 @@ from typing import Any
 
 from psycopg import Cursor
 
-from engine.model.canonical import to_plain
 from engine.model.events import (
     ChoiceMade,
     ChoiceUndone,
@@ -17,10 +16,12 @@ from engine.model.events import (
     IntentSubmitted,
     KeyLookedUp,
     OutcomeReceived,
+    TimerFired,
 )
 from engine.model.intents import SetCreditLimit, Withdraw
 from engine.rules.decide import decide
 from engine.rules.desk import Decision, View
+from engine.rules.leaving import left_different
 from engine.rules.policy import Policy
 from engine.store import records
 from engine.store.journal import Entry
@@ -57,14 +58,17 @@ def load_view(
     known |= records.load_commands(cursor, system, intents=wanted)
     names = {part.invoice for record in wanted.values() for part in record.intent.parts} | set(named)
     numbers = records.invoice_numbers(cursor, system, names)
-    # A command may promise money to invoices that were not asked for.
+    # A command may promise money to invoices that were not asked for, and show it on others.
     promised = {a.invoice for command in known.values() for a in command.write.allocations}
     shown = {name.removeprefix("invoice/") for c in asked.values() for name in c.documents if "invoice/" in name}
-    keys = {*invoices, *promised, *names, *numbers.values(), *shown}
+    echoed = {name for command in known.values() for name in command.echoed}
+    numbered = {key for keys in numbers.values() for key in keys}
+    keys = {*invoices, *promised, *echoed, *names, *numbered, *shown}
     found = records.load_invoices(cursor, system, keys, lock=True)
-    memos = {dispute.memo for record in found.values() for dispute in record.disputes if dispute.memo} - set(known)
-    if memos:
-        known |= records.load_commands(cursor, system, keys=memos)
+    others = {dispute.memo for record in found.values() for dispute in record.disputes if dispute.memo}
+    others |= {key for record in found.values() for key in record.under_way}
+    if not others <= set(known):
+        known |= records.load_commands(cursor, system, keys=others - set(known))
     whose = {*customers, *(r.intent.customer for r in wanted.values() if isinstance(r.intent, SetCreditLimit))}
     return View(
         invoices=found,
@@ -77,12 +81,15 @@ def load_view(
 
 
 def take_event(work: Work, view: View, event: Event, policy: Policy) -> Decision:
-    """Decide on one event, journal it with what followed, and let the next one see it."""
+    """Decide on one event, journal it with what followed, and let the next one see it.
+
+    What was told from outside is journalled even when nothing follows; a clock that came for nothing is not.
+    """
     decision = decide(view, event, policy, work.system)
-    if decision.effects or decision.commands or decision.intents:
+    after = left_different(view, decision)
+    if after or decision.effects or not isinstance(event, TimerFired):
         kind, stream = _place(event)
-        effects = [to_plain(effect) for effect in decision.effects]
-        entry = Entry(f"{work.system}/{stream}", kind, event.at, to_plain(event), decision.seen, effects)
+        entry = Entry(f"{work.system}/{stream}", kind, event.at, event, decision.seen, decision.effects, after)
         work.record(entry, decision)
         view.absorb(decision)
     return decision

@@ -50,7 +50,7 @@ def submit(
     for start in range(0, len(intents), MOST):
         part = intents[start : start + MOST]
         now = clock()
-        with unit_of_work(connection, system, now, versions) as work:
+        with unit_of_work(connection, system, now, versions, policy) as work:
             view = load_view(
                 work.cursor,
                 system,

@@ -11,18 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import structlog
 
-from engine.flow.assembly import Telling, event_of, view_for
+from engine.flow.assembly import Telling, event_of, take_telling, view_for
 from engine.flow.batch import Batch
 from engine.flow.closure import Image, Relations, Root
 from engine.flow.units import Grouper
-from engine.model.canonical import to_plain
 from engine.model.change import Op, Position, Record, Unit, Unreadable
 from engine.model.documents import DocumentKind, Paper
 from engine.ports.mapping import ErpMapping
 from engine.ports.source import SourceBatch
-from engine.rules.decide import decide
 from engine.rules.policy import Policy
-from engine.store import backlog, mirror, position, sums
+from engine.store import backlog, mirror, position, records, sums
 from engine.store.journal import Entry
 from engine.store.mirror import MirrorEntry
 from engine.store.position import StoredPosition
@@ -67,7 +65,8 @@ class Pipeline:
         with connection.transaction(), connection.cursor() as cursor:
             stored = position.load_position(cursor, system)
             pending = position.load_pending(cursor, system)
-        if stored is not None and stored.epoch != epoch:
+            self._parked = records.parked_documents(cursor, system)
+        if stored is None or stored.epoch != epoch:
             self._start_epoch(stored, epoch)
             stored, pending = None, []
         self._position = stored or StoredPosition(epoch=epoch, resume=None)
@@ -108,19 +107,20 @@ class Pipeline:
         while self._assemble_page():
             pass
 
-    def _start_epoch(self, before: StoredPosition, epoch: str) -> None:
-        """Another log begins: its positions say nothing about those of the one before.
-
-        What is mirrored counts as older than anything it tells; its snapshot replaces it and buries the rest.
+    def _start_epoch(self, before: StoredPosition | None, epoch: str) -> None:
+        """A log begins. Where another one was read before, its positions say nothing about those of the new one:
+        what is mirrored counts as older than anything it tells; its snapshot replaces it and buries the rest.
         """
         now = self._clock()
-        log.warning("a new epoch begins", system=self._system, before=before.epoch, now=epoch)
-        with unit_of_work(self._connection, self._system, now, self._versions) as work:
-            mirror.forget_positions(work.cursor, self._system)
-            position.clear_pending(work.cursor, self._system)
+        if before is not None:
+            log.warning("a new epoch begins", system=self._system, before=before.epoch, now=epoch)
+        with unit_of_work(self._connection, self._system, now, self._versions, self._policy) as work:
+            if before is not None:
+                mirror.forget_positions(work.cursor, self._system)
+                position.clear_pending(work.cursor, self._system)
             position.save_position(work.cursor, self._system, StoredPosition(epoch=epoch, resume=None), now)
-            told = {"epoch": epoch, "before": before.epoch, "position": before.commit}
-            work.note(Entry(f"{self._system}/changes", "config", now, told, {}, []))
+            told = {"epoch": epoch, "before": before.epoch, "position": before.commit} if before else {"epoch": epoch}
+            work.note(Entry(f"{self._system}/changes", "config", now, told))
 
     def _finish(self, items: Sequence[Unit | Unreadable], resume: dict[str, object] | None) -> None:
         """Commit units up to and with the last; the position moves with the last part only."""
@@ -147,7 +147,7 @@ class Pipeline:
     ) -> None:
         units = [item for item in items if isinstance(item, Unit)]
         now = self._clock()
-        with unit_of_work(self._connection, self._system, now, self._versions) as work:
+        with unit_of_work(self._connection, self._system, now, self._versions, self._policy) as work:
             for item in items:
                 if isinstance(item, Unreadable):
                     self._keep_unreadable(work, item)
@@ -244,28 +244,14 @@ class Pipeline:
 
     def _decide(self, work: Work, tellings: Sequence[Telling]) -> None:
         view = view_for(work.cursor, self._system, tellings)
-        stream = f"{self._system}/changes"
         for telling in tellings:
-            event = event_of(telling, view, work)
-            if event is None:
-                continue
-            before = {**{f"invoice/{k}": r.doc for k, r in view.invoices.items()},
-                      **{f"customer/{k}": r.doc for k, r in view.customers.items()}}  # fmt: skip
-            decision = decide(view, event, self._policy, self._system)
-            told = telling.journalled(event, before, touched=bool(decision.effects))
-            if told or decision.effects:
-                entry = Entry(
-                    stream,
-                    "change",
-                    event.at,
-                    {"tx": telling.tx, "commit": telling.commit, "documents": told},
-                    decision.seen,
-                    [to_plain(effect) for effect in decision.effects],
-                )
-                work.record(entry, decision, tx=telling.tx, commit=telling.commit)
-            else:
-                work.refresh(decision)
-            view.absorb(decision)
+            event, parked = event_of(telling, view, work, self._parked)
+            take_telling(work, view, telling, event, self._policy, parked)
+            for name, reason in parked.items():
+                if reason is None:
+                    self._parked.pop(name, None)
+                else:
+                    self._parked[name] = reason
 
     # Snapshots.
 
@@ -312,7 +298,7 @@ class Pipeline:
             return False
         kind, after, reason = todo
         table = next(name for name, root in self._mapping.roots.items() if root is kind)
-        with unit_of_work(self._connection, self._system, now, self._versions) as work:
+        with unit_of_work(self._connection, self._system, now, self._versions, self._policy) as work:
             keys = mirror.root_keys(work.cursor, self._system, table, after, PAGE)
             if keys:
                 roots: list[tuple[DocumentKind, str]] = [(kind, key) for key in keys]

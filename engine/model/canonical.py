@@ -18,6 +18,13 @@ def canonical_bytes(value: object) -> bytes:
     return _ENCODER.encode(value)
 
 
+def same_bytes(one: object, other: object) -> bool:
+    """Whether two values are one in the journal. `1.0` and `1.00` are equal, and are not."""
+    if one is other:
+        return True
+    return one == other and (isinstance(other, str | int) or _ENCODER.encode(one) == _ENCODER.encode(other))
+
+
 def to_plain(value: object) -> Any:
     """A model value as JSON types: text for decimals and dates."""
     return msgspec.json.decode(_ENCODER.encode(value))

@@ -16,7 +16,8 @@ from statemachines import MACHINES
 
 
 class View(msgspec.Struct):
-    """The records that a decision may need, loaded beforehand. `numbers` leads from an invoice's number to its key.
+    """The records that a decision may need, loaded beforehand. `numbers` leads from a number to the keys of the
+    invoices that carry it or may come to carry it.
 
     `commands` holds the newest revision of each. A record that is not here does not exist.
     """
@@ -26,7 +27,7 @@ class View(msgspec.Struct):
     intents: dict[str, IntentRecord] = {}
     commands: dict[str, CommandRecord] = {}
     conflicts: dict[str, ConflictRecord] = {}
-    numbers: dict[str, str] = {}
+    numbers: dict[str, tuple[str, ...]] = {}
 
     def absorb(self, decision: "Decision") -> None:
         """Take a decision's records in, so that the next event of the batch is decided on them."""
@@ -64,10 +65,15 @@ class Desk:
 
     def invoice(self, key: str) -> InvoiceRecord | None:
         """An invoice by key, or by number where only one has it."""
-        found = self._invoice(key) or self._invoice(self.view.numbers.get(key, ""))
+        found = self._invoice(key) or self._numbered(key)
         if found is not None:
             self.out.seen.setdefault(f"invoice/{found.key}", found.version)
         return found
+
+    def _numbered(self, number: str) -> InvoiceRecord | None:
+        found = [self._invoice(key) for key in self.view.numbers.get(number, ())]
+        named = [one for one in found if one is not None and one.doc.number == number and not one.deleted]
+        return named[0] if len(named) == 1 else None
 
     def _invoice(self, key: str) -> InvoiceRecord | None:
         return self.out.invoices.get(key) or self.view.invoices.get(key)

@@ -19,6 +19,8 @@ import psycopg
 from psycopg import sql
 
 from engine.store import schema
+from engine.store.journal import Entry
+from engine.store.unit import unit_of_work
 
 FORMAT = "arsync-backup/1"
 _MANIFEST = "manifest.json"
@@ -26,8 +28,8 @@ _CHUNK = 1 << 20
 # In an order in which nothing refers to what is not there yet; staging tables are no part of the store.
 TABLES = (
     "system", "source_position", "pending_record", "mirror", "mirror_ref", "document_sum", "invoice", "customer",
-    "personal", "transition", "intent", "command", "conflict", "journal", "stream_head", "backlog", "dead_letter",
-    "outbound", "feed_position", "inbox_position",
+    "personal", "transition", "intent", "command", "conflict", "journal", "stream_head", "checkpoint",
+    "checkpoint_record", "backlog", "dead_letter", "outbound", "feed_position", "inbox_position",
 )  # fmt: skip
 
 
@@ -86,7 +88,7 @@ def restore(owner_dsn: str, file: Path, now: dt.datetime) -> dict[str, int]:
                     raise BackupError(f"the store holds rows in {table} already; restore into an empty one")
             for table in TABLES:
                 _load(connection, archive, table, manifest["sha256"][table])
-            _start_anew(connection, now)
+            _start_anew(connection, now, manifest["made_at"])
     return dict(manifest["rows"])
 
 
@@ -96,8 +98,11 @@ def manifest_of(file: Path) -> dict[str, Any]:
         return manifest
 
 
-def _start_anew(connection: psycopg.Connection[Any], now: dt.datetime) -> None:
+def _start_anew(connection: psycopg.Connection[Any], now: dt.datetime, made_at: str) -> None:
     """Forget where the logs stood: what came after the backup is told again by a snapshot, not by the log."""
+    for (system,) in connection.execute("SELECT name FROM system ORDER BY name").fetchall():
+        with unit_of_work(connection, system, now) as work:
+            work.note(Entry(f"{system}/config", "config", now, {"restored": {"made_at": made_at}}))
     connection.execute("UPDATE source_position SET resume = NULL, snapshot_complete = false")
     connection.execute("DELETE FROM pending_record")
     connection.execute("UPDATE command SET lease_owner = NULL, lease_until = NULL")

@@ -42,7 +42,7 @@ def pause(work: Unit, by: str, why: str) -> None:
         (work.now, by, why, work.system),
     ).rowcount
     if changed:
-        work.note(Entry(f"{work.system}/operators", "choice", work.now, {"pause": why, "by": by}, {}, []))
+        work.note(Entry(f"{work.system}/operators", "choice", work.now, {"pause": why, "by": by}))
 
 
 def resume(work: Unit, by: str) -> bool:
@@ -53,7 +53,7 @@ def resume(work: Unit, by: str) -> bool:
         (work.now, work.system),
     ).rowcount
     if changed:
-        work.note(Entry(f"{work.system}/operators", "choice", work.now, {"resume": True, "by": by}, {}, []))
+        work.note(Entry(f"{work.system}/operators", "choice", work.now, {"resume": True, "by": by}))
     return bool(changed)
 
 

@@ -24,14 +24,25 @@ def load_invoices(cursor: Cursor[Any], system: str, keys: Iterable[str], *, lock
     return {record.key: record for record in _decoded(cursor, InvoiceRecord)}
 
 
-def invoice_numbers(cursor: Cursor[Any], system: str, numbers: Iterable[str]) -> dict[str, str]:
-    """Keys of the invoices with these numbers; a number that several have is left out."""
+def invoice_numbers(cursor: Cursor[Any], system: str, numbers: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Keys of the invoices with these numbers, by number."""
     cursor.execute(
-        """SELECT number, min(key) FROM invoice WHERE system = %s AND number = ANY(%s) AND NOT deleted
-           GROUP BY number HAVING count(*) = 1""",
+        """SELECT number, array_agg(key ORDER BY key) FROM invoice
+           WHERE system = %s AND number = ANY(%s) AND NOT deleted GROUP BY number""",
         (system, sorted(set(numbers))),
     )
-    return {number: key for number, key in cursor if key is not None}
+    return {number: tuple(keys) for number, keys in cursor}
+
+
+def parked_documents(cursor: Cursor[Any], system: str) -> dict[str, str]:
+    """The reason of every parked document, by `kind/key`."""
+    cursor.execute(
+        """SELECT 'invoice/' || key, parked FROM invoice WHERE system = %(system)s AND parked IS NOT NULL
+           UNION ALL
+           SELECT 'customer/' || key, parked FROM customer WHERE system = %(system)s AND parked IS NOT NULL""",
+        {"system": system},
+    )
+    return dict(cursor.fetchall())
 
 
 def load_customers(cursor: Cursor[Any], system: str, keys: Iterable[str]) -> dict[str, CustomerRecord]:
@@ -132,42 +143,30 @@ def choices_due(cursor: Cursor[Any], system: str, now: dt.datetime) -> list[str]
     return [str(id_) for (id_,) in cursor]
 
 
-def save_invoices(
-    cursor: Cursor[Any],
-    system: str,
-    records: Iterable[InvoiceRecord],
-    parked: Mapping[str, str | None],
-    now: dt.datetime,
-) -> None:
-    """Insert or replace invoices. `parked` gives the reason for those that could not be read."""
+def save_invoices(cursor: Cursor[Any], system: str, records: Iterable[InvoiceRecord], now: dt.datetime) -> None:
+    """Insert or replace invoices. Whether they are parked is left as it is."""
     upsert(
         cursor,
         "invoice",
         ("system", "key"),
-        ("system", "key", "number", "customer", "state", "open_amount", "currency", "deleted", "parked", "record",
+        ("system", "key", "number", "customer", "state", "open_amount", "currency", "deleted", "record",
          "updated_at"),
         [
             (system, r.key, r.doc.number, r.doc.customer, r.state, r.doc.open_amount, r.doc.currency, r.deleted,
-             parked.get(r.key), _text(r), now)
+             _text(r), now)
             for r in records
         ],
     )  # fmt: skip
 
 
-def save_customers(
-    cursor: Cursor[Any],
-    system: str,
-    records: Iterable[CustomerRecord],
-    parked: Mapping[str, str | None],
-    now: dt.datetime,
-) -> None:
-    """Insert or replace customers."""
+def save_customers(cursor: Cursor[Any], system: str, records: Iterable[CustomerRecord], now: dt.datetime) -> None:
+    """Insert or replace customers. Whether they are parked is left as it is."""
     upsert(
         cursor,
         "customer",
         ("system", "key"),
-        ("system", "key", "deleted", "parked", "record", "updated_at"),
-        [(system, r.key, r.deleted, parked.get(r.key), _text(r), now) for r in records],
+        ("system", "key", "deleted", "record", "updated_at"),
+        [(system, r.key, r.deleted, _text(r), now) for r in records],
     )
 
 

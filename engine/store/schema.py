@@ -15,9 +15,9 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError as SqlAlchemyOperationalError
 from sqlmodel import SQLModel
 
-from engine.store import tables
+from engine.store import tables  # noqa: F401 - its classes are the metadata that migrations are held against
 
-_APPEND_ONLY = (tables.JournalEntry.__tablename__,)
+_APPEND_ONLY = ("journal", "checkpoint", "checkpoint_record")
 
 
 class SchemaOutdatedError(RuntimeError):

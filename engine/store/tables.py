@@ -34,12 +34,14 @@ class System(SQLModel, table=True):
     While `paused_at` is set nothing is sent; the brake counts from `resumed_at` on. Since `restored_at` the store may
     not know of everything that was sent, so that every key is looked up before it is sent. The log of what the AR
     side is told is whole after the batch `outbound_from`; nothing is written to it where that is null. Every worker
-    that takes the system over raises `fence`, and whoever had it before can commit nothing more.
+    that takes the system over raises `fence`, and whoever had it before can commit nothing more. `settings` is the
+    digest of those under which the last unit decided.
     """
 
     name: str = Field(primary_key=True)
     connector: str
     batch: int = Field(sa_column=_big(server_default="0"))
+    settings: str | None = None
     paused_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
     paused_by: str | None = None
     pause_reason: str | None = Field(default=None, sa_column=Column(Text))
@@ -257,7 +259,10 @@ class ConflictNote(SQLModel, table=True):
 
 
 class JournalEntry(SQLModel, table=True):
-    """One entry of the append-only, hash-chained journal. `body` is canonical JSON, hashed as it stands."""
+    """One entry of the append-only, hash-chained journal. `body` is canonical JSON, hashed as it stands.
+
+    (batch, place) is its place in its system's order; older entries have no `place`.
+    """
 
     __tablename__ = "journal"
     __table_args__ = (Index("journal_batch", "system", "batch"),)
@@ -265,11 +270,36 @@ class JournalEntry(SQLModel, table=True):
     seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     system: str
     batch: int = Field(sa_column=_big())
+    place: int | None = None
     at: dt.datetime = Field(sa_column=_time())
     kind: str
     body: str = Field(sa_column=Column(Text, nullable=False))
     previous: str
     hash: str
+
+
+class Checkpoint(SQLModel, table=True):
+    """What all documents were at a batch: `body` is the checkpoint as it is printed and kept outside, on one line.
+
+    Entries up to a batch with `pruned_at` are no longer in the store.
+    """
+
+    system: str = Field(primary_key=True)
+    batch: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    at: dt.datetime = Field(sa_column=_time())
+    digest: str
+    body: str = Field(sa_column=Column(Text, nullable=False))
+    pruned_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+class CheckpointRecord(SQLModel, table=True):
+    """One record as it was at a checkpoint, in canonical JSON; `name` is `kind/key`."""
+
+    __tablename__ = "checkpoint_record"
+    system: str = Field(primary_key=True)
+    batch: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    name: str = Field(primary_key=True)
+    record: str = Field(sa_column=Column(Text, nullable=False))
 
 
 class StreamHead(SQLModel, table=True):

@@ -15,9 +15,10 @@ from engine.model.canonical import to_plain
 from engine.model.events import Moved
 from engine.rules.decide import RULES_VERSION
 from engine.rules.desk import Decision
+from engine.rules.policy import Policy
 from engine.store import records
 from engine.store.bulk import append, upsert
-from engine.store.journal import MACHINES_VERSION, Chain, Entry, Placed
+from engine.store.journal import COLUMNS, Chain, Entry, Placed, Settings
 from engine.store.telling import Telling
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -32,40 +33,66 @@ class FencedError(RuntimeError):
 
 
 class Unit:
-    """An open unit of work. Read through `cursor`; hand in decisions; everything is written when it closes."""
+    """An open unit of work. Read through `cursor`; hand in decisions; everything is written when it closes.
 
-    def __init__(self, connection: Connection, system: str, now: dt.datetime, versions: Mapping[str, Any]) -> None:
+    `policy` is what it decides by; None for one that decides nothing. Settings that are not those of the unit before
+    are journalled first.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        system: str,
+        now: dt.datetime,
+        versions: Mapping[str, Any],
+        policy: Policy | None = None,
+    ) -> None:
         self.cursor = connection.cursor()
         self.system = system
         self.now = now
         row = self.cursor.execute(
-            "UPDATE system SET batch = batch + 1 WHERE name = %s"
-            " RETURNING batch, outbound_from, fence, current_setting('arsync.fence', true)",
+            "UPDATE system SET batch = batch + 1 WHERE name = %s RETURNING batch, connector, settings, outbound_from,"
+            " fence, current_setting('arsync.fence', true)",
             (system,),
         ).fetchone()
         if row is None:
             raise UnknownSystemError(f"system {system} is not in the store; start `arsync run` once to enter it")
-        if row[3] and int(row[3]) != row[2]:
-            raise FencedError(f"another worker has taken system {system} over (fence {row[2]}, ours {row[3]})")
-        self.batch = int(row[0])
+        if row[5] and int(row[5]) != row[4]:
+            raise FencedError(f"another worker has taken system {system} over (fence {row[4]}, ours {row[5]})")
+        self.batch, connector, last = int(row[0]), str(row[1]), row[2]
         heads = self.cursor.execute(
             "SELECT stream, seq, hash FROM stream_head WHERE stream LIKE %s", (f"{system}/%",)
         )
-        self.chain = Chain(
-            system,
-            self.batch,
-            {stream: (seq, own) for stream, seq, own in heads},
-            {"machines": MACHINES_VERSION, "rules": RULES_VERSION, **versions},
-        )
-        self.telling = Telling(system, self.batch) if row[1] is not None else None
+        self.chain = Chain(system, self.batch, {stream: (seq, own) for stream, seq, own in heads}, last or "")
+        self.telling = Telling(system, self.batch) if row[3] is not None else None
         """What the AR side is told of this unit; None where nobody is to be told."""
+        if policy is not None:
+            settings = Settings(connector, versions.get("mapping"), RULES_VERSION, to_plain(policy))
+            if settings.digest != last:
+                self._begin_settings(settings)
         self._decided = Decision()
         self._transitions: list[tuple[Any, ...]] = []
         self._parked_invoices: dict[str, str | None] = {}
         self._parked_customers: dict[str, str | None] = {}
 
-    def record(self, entry: Entry, decision: Decision, *, tx: str | None = None, commit: int | None = None) -> Placed:
-        """Journal what was told with what was decided, and keep the decision's records for writing."""
+    def _begin_settings(self, settings: Settings) -> None:
+        self.chain.versions = settings.digest
+        self.chain.add(Entry(f"{self.system}/config", "config", self.now, {"settings": settings}))
+        self.cursor.execute("UPDATE system SET settings = %s WHERE name = %s", (settings.digest, self.system))
+
+    def record(
+        self,
+        entry: Entry,
+        decision: Decision,
+        *,
+        tx: str | None = None,
+        commit: int | None = None,
+        guards_only: bool = False,
+    ) -> Placed:
+        """Journal what was told with what was decided, and keep the decision's records for writing.
+
+        Where nothing but guards is new the AR side is told nothing.
+        """
         placed = self.chain.add(entry)
         merged = self._decided
         merged.invoices.update(decision.invoices)
@@ -81,7 +108,7 @@ class Unit:
                     effect.destination, effect.reason, tx, commit, placed.stream, placed.seq, entry.at,
                 ))  # fmt: skip
                 last[effect.subject] -= 1
-        if self.telling is not None:
+        if self.telling is not None and not guards_only:
             self.telling.decided(placed, entry.at, decision, tx, commit)
         return placed
 
@@ -89,13 +116,9 @@ class Unit:
         """Journal what was told and led to no decision of the rules."""
         return self.chain.add(entry)
 
-    def refresh(self, decision: Decision) -> None:
-        """Keep records whose guard alone is new: nothing was decided, nothing is journalled."""
-        self._decided.invoices.update(decision.invoices)
-        self._decided.customers.update(decision.customers)
-
-    def park(self, kind: str, key: str, reason: str | None) -> None:
-        """Mark a document as unreadable, or as readable again."""
+    def park(self, name: str, reason: str | None) -> None:
+        """Mark a document, by `kind/key`, as unreadable, or as readable again."""
+        kind, _, key = name.partition("/")
         (self._parked_invoices if kind == "invoice" else self._parked_customers)[key] = reason
 
     def dead_letter(self, origin: str, reason: str, payload: str, document: str | None = None) -> None:
@@ -109,8 +132,8 @@ class Unit:
     def flush(self) -> None:
         """Write everything that was handed in; the transaction's end makes it true."""
         cursor, system, decided = self.cursor, self.system, self._decided
-        records.save_invoices(cursor, system, decided.invoices.values(), self._parked_invoices, self.now)
-        records.save_customers(cursor, system, decided.customers.values(), self._parked_customers, self.now)
+        records.save_invoices(cursor, system, decided.invoices.values(), self.now)
+        records.save_customers(cursor, system, decided.customers.values(), self.now)
         records.save_intents(cursor, system, decided.intents.values())
         records.save_commands(cursor, system, decided.commands)
         records.save_conflicts(cursor, system, decided.conflicts.values())
@@ -129,7 +152,7 @@ class Unit:
         append(
             cursor,
             "journal",
-            ("stream", "seq", "system", "batch", "at", "kind", "body", "previous", "hash"),
+            COLUMNS,
             self.chain.rows,
         )
         if self.telling is not None:
@@ -141,15 +164,17 @@ class Unit:
 
 @contextmanager
 def unit_of_work(
-    connection: Connection, system: str, now: dt.datetime, versions: Mapping[str, Any] | None = None
+    connection: Connection,
+    system: str,
+    now: dt.datetime,
+    versions: Mapping[str, Any] | None = None,
+    policy: Policy | None = None,
 ) -> Iterator[Unit]:
-    """Open a unit of work; it commits when the block ends and leaves no trace when the block raises."""
+    """Open a unit of work; it commits when the block ends and leaves no trace when the block raises.
+
+    One that decides gives the `policy` that it decides by.
+    """
     with connection.transaction():
-        unit = Unit(connection, system, now, versions or {})
+        unit = Unit(connection, system, now, versions or {}, policy)
         yield unit
         unit.flush()
-
-
-def plain_event(event: object) -> Any:
-    """An event as the journal keeps it."""
-    return to_plain(event)

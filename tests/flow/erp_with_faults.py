@@ -7,7 +7,9 @@ from decimal import Decimal
 
 import msgspec
 
-from engine.flow.entering import load_view, take_event
+from engine.flow.assembly import Telling, take_telling
+from engine.flow.entering import load_view
+from engine.flow.telling import in_order
 from engine.model.commands import Found, Outcome, OutcomeKind, Write
 from engine.model.documents import Application, DocumentKind, Invoice, InvoiceType, Phase
 from engine.model.events import DocumentsTold, Told
@@ -91,14 +93,14 @@ class FaultyErp:
         """The change stream shows these invoices as they are."""
         told = tuple(Told(key, self.invoices[key], self.guard(key)) for key in sorted(keys))
         event = DocumentsTold("tx", clock(), told)
-        with unit_of_work(connection, self.system, clock(), {}) as work:
+        with unit_of_work(connection, self.system, clock(), {}, Policy()) as work:
             texts = [a.text for t in told for a in self.invoices[t.key].applications if a.text]
             known = load_view(work.cursor, self.system, invoices=keys).invoices
             in_flight = [match.command for record in known.values() for match in record.matches]
             view = load_view(work.cursor, self.system, invoices=keys, commands=[*texts, *in_flight],
                              intent_state="waiting")  # fmt: skip
-            view.numbers |= {doc.number: doc.key for doc in self.invoices.values() if doc.number}
-            take_event(work, view, event, Policy())
+            view.numbers |= {doc.number: (doc.key,) for doc in self.invoices.values() if doc.number}
+            take_telling(work, view, Telling("tx", 0), in_order(event), Policy(), {})
 
     # The target.
 

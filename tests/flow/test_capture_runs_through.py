@@ -181,13 +181,13 @@ def test_cut_and_resumed_at_a_hundred_points(
 
 
 def test_the_journal_is_one_chain(connection: Connection, reference: dict[str, Any]) -> None:
-    columns = "stream, seq, system, batch, at, kind, body, previous, hash"
+    columns = "stream, seq, system, batch, place, at, kind, body, previous, hash"
     rows = connection.execute(
         f"SELECT {columns} FROM journal WHERE stream = 'reference/changes' ORDER BY seq"
     ).fetchall()
     assert len(rows) > len(reference["invoices"])
     assert verify_chain(rows) is None
-    changed = [row if row[1] != 5 else (*row[:6], row[6].replace("tx", "ty", 1), *row[7:]) for row in rows]
+    changed = [row if row[1] != 5 else (*row[:7], row[7].replace("tx", "ty", 1), *row[8:]) for row in rows]
     assert "entry 5 was changed" in (verify_chain(changed) or "")
     assert "entry 5 is missing" in (verify_chain(rows[:4] + rows[5:]) or "")
 

@@ -129,7 +129,7 @@ def house(connection: Connection, store_dsn: str, request: pytest.FixtureRequest
     yield made
     for stream in (f"{made.system}/outcomes", f"{made.system}/intents", f"{made.system}/operators"):
         rows = connection.execute(
-            """SELECT stream, seq, system, batch, at, kind, body, previous, hash FROM journal WHERE stream = %s
+            """SELECT stream, seq, system, batch, place, at, kind, body, previous, hash FROM journal WHERE stream = %s
                ORDER BY seq""", (stream,)).fetchall()  # fmt: skip
         assert verify_chain(rows) is None
     for one in opened:

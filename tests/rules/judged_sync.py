@@ -220,7 +220,7 @@ class Sync:
         told = sorted((bill for bill in bills if bill.exists), key=lambda bill: bill.key)
         for bill in told:
             self._note(bill)
-        self.view.numbers |= {f"INV{bill.key}": bill.key for bill in told if not bill.draft}
+        self.view.numbers |= {f"INV{bill.key}": (bill.key,) for bill in told if not bill.draft}
         docs = tuple(Told(bill.key, bill.doc(), bill.guard) for bill in told)
         return self.play(DocumentsTold("tx", self.now, docs))
 

@@ -110,7 +110,7 @@ def test_an_effect_after_the_intent_was_refused_is_a_late_effect(script: Script)
 
 
 def test_one_invoice_named_by_key_and_by_number_is_not_paid_twice(script: Script) -> None:
-    script.view.numbers["INV1"] = "1"
+    script.view.numbers["INV1"] = ("1",)
     version = script.view.invoices["1"].version
     parts = (Allocation("1", Decimal("60.00"), version), Allocation("INV1", Decimal("60.00"), version))
     asked = ApplyPayment(
