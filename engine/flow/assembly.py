@@ -87,7 +87,8 @@ def take_telling(
     after = left_different(view, decision)
     written = told["documents"] = documents_written(event, view)
     entry = Entry(stream, "change", event.at, told, decision.seen, decision.effects, after)
-    guards_only = not after and not decision.effects and all(one is not None and "doc" not in one for one in written.values())
+    decided = after or decision.effects
+    guards_only = not decided and all(isinstance(one, dict) and "doc" not in one for one in written.values())
     work.record(entry, decision, tx=telling.tx, commit=telling.commit, guards_only=guards_only)
     view.absorb(decision)
 

@@ -55,7 +55,7 @@ def documents_read(told: Mapping[str, Any], at: dt.datetime, view: View) -> Docu
         elif kind == "customer":
             customers.append(told_again(key, difference, view.customers.get(key), Customer))
         else:
-            papers.append(Told(key, msgspec.convert(difference, _PAPERS[kind], strict=False), {}))
+            papers.append(Told(key, msgspec.convert(difference, _PAPERS[kind]), {}))
     event = DocumentsTold(
         told["tx"], at, tuple(invoices), tuple(customers), tuple(papers), told.get("commit")
     )
@@ -70,7 +70,7 @@ def told_again(
         return Told(key, None, {})
     change, guard = difference.get("doc") or {}, dict(known.guard) if known else {}
     before = msgspec.to_builtins(known.doc) if known is not None and change else {}
-    document = msgspec.convert(before | change, kind, strict=False) if change or known is None else known.doc
+    document = msgspec.convert(before | change, kind) if change or known is None else known.doc
     for record, token in (difference.get("guard") or {}).items():
         if token is None:
             guard.pop(record, None)
