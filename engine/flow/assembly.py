@@ -122,9 +122,7 @@ def event_of(
     papers = [Told(paper.key, paper, {}) for paper in telling.papers if _is_ours(paper, view)]
     if not invoices and not customers and not papers:
         return None, changed
-    told = DocumentsTold(
-        telling.tx, work.now, tuple(invoices), tuple(customers), tuple(papers), telling.commit
-    )
+    told = DocumentsTold(telling.tx, work.now, tuple(invoices), tuple(customers), tuple(papers), telling.commit)
     return in_order(told), changed
 
 

@@ -136,7 +136,7 @@ def comment(connection: Connection, system: str, conflict: str, text: str, *, ac
 def _settle(
     connection: Connection, system: str, conflict: str, event: Event, policy: Policy, versions: Mapping[str, Any]
 ) -> Settled:
-    with unit_of_work(connection, system, event.at, versions) as work:
+    with unit_of_work(connection, system, event.at, versions, policy) as work:
         view = load_view(work.cursor, system, conflicts=[conflict])
         _known(view, system, conflict)
         decision = take_event(work, view, event, policy)

@@ -56,9 +56,7 @@ def documents_read(told: Mapping[str, Any], at: dt.datetime, view: View) -> Docu
             customers.append(told_again(key, difference, view.customers.get(key), Customer))
         else:
             papers.append(Told(key, msgspec.convert(difference, _PAPERS[kind]), {}))
-    event = DocumentsTold(
-        told["tx"], at, tuple(invoices), tuple(customers), tuple(papers), told.get("commit")
-    )
+    event = DocumentsTold(told["tx"], at, tuple(invoices), tuple(customers), tuple(papers), told.get("commit"))
     return in_order(event)
 
 
