@@ -30,6 +30,7 @@ TABLES = (
     "system", "source_position", "pending_record", "mirror", "mirror_ref", "document_sum", "invoice", "customer",
     "personal", "transition", "intent", "command", "conflict", "journal", "stream_head", "checkpoint",
     "checkpoint_record", "backlog", "dead_letter", "outbound", "feed_position", "inbox_position",
+    "conflict_note",
 )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ class FaultyErp:
     def tell(self, connection: Connection, clock: Clock, *keys: str) -> None:
         """The change stream shows these invoices as they are."""
         told = tuple(Told(key, self.invoices[key], self.guard(key)) for key in sorted(keys))
-        event = DocumentsTold("tx", clock(), told)
+        event = DocumentsTold("tx", clock(), told, commit=0)
         with unit_of_work(connection, self.system, clock(), {}, Policy()) as work:
             texts = [a.text for t in told for a in self.invoices[t.key].applications if a.text]
             known = load_view(work.cursor, self.system, invoices=keys).invoices

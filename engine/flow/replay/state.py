@@ -1,0 +1,230 @@
+"""Every record of a system as it was at one point of the journal, and the way from one entry to the next.
+
+The fold needs no rules: an entry's `input` and `after` say all that is different. Verifying and looking back in time
+both walk with one of these.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from engine.flow.replay.reading import Body
+from engine.flow.telling import documents_read
+from engine.model.canonical import canonical_bytes
+from engine.model.commands import ReleaseOrder
+from engine.model.documents import Customer, Invoice
+from engine.model.events import DocumentsTold, Told
+from engine.model.records import CommandRecord, ConflictRecord, CustomerRecord, IntentRecord, InvoiceRecord
+from engine.rules.desk import View
+from engine.rules.leaving import beginning
+from engine.store.journal import Settings
+from statemachines import IntentState
+
+KINDS: dict[str, type] = {
+    "invoice": InvoiceRecord,
+    "customer": CustomerRecord,
+    "intent": IntentRecord,
+    "command": CommandRecord,
+    "conflict": ConflictRecord,
+}
+Record = InvoiceRecord | CustomerRecord | IntentRecord | CommandRecord | ConflictRecord
+
+
+class FoldError(RuntimeError):
+    """An entry cannot be applied: it is about a record that no entry before it has told of."""
+
+
+class State:
+    """All records of one system. `view` is what the rules decide on; older revisions of commands stand beside it."""
+
+    def __init__(self) -> None:
+        self.view = View()
+        self.former: dict[str, CommandRecord] = {}
+        self.parked: dict[str, str] = {}
+        self.settings: dict[str, Settings] = {}
+        self.waiting: dict[str, None] = {}
+        """Intents that wait for a document."""
+        self.commands_of: dict[str, dict[str, None]] = {}
+        self.conflicts_of: dict[str, dict[str, None]] = {}
+        """By intent, the keys of its commands and its conflicts."""
+        self.conflicts_about: dict[str, dict[str, None]] = {}
+        """By `kind/key` of a document."""
+        self.releases: dict[str, dict[str, None]] = {}
+        """By order, the keys of the commands that let it go on."""
+
+    def load(self, records: Iterable[tuple[str, str]]) -> None:
+        """Take in the records of a checkpoint."""
+        for name, text in records:
+            kind, _, key = name.partition("/")
+            if kind == "parked":
+                self.parked[key] = msgspec.json.decode(text, type=str)
+            elif kind == "settings":
+                self.settings[key] = msgspec.json.decode(text, type=Settings)
+            else:
+                self.put(name, msgspec.json.decode(text, type=KINDS[kind]))
+
+    def records(self) -> Iterator[tuple[str, str]]:
+        """(name, canonical JSON) of everything, as a checkpoint holds it."""
+        view = self.view
+        for kind, held in (("invoice", view.invoices), ("customer", view.customers), ("intent", view.intents),
+                           ("conflict", view.conflicts)):  # fmt: skip
+            for key, record in held.items():
+                yield f"{kind}/{key}", canonical_bytes(record).decode()
+        for command in view.commands.values():
+            yield f"command/{command.key}/{command.revision}", canonical_bytes(command).decode()
+        for name, command in self.former.items():
+            yield name, canonical_bytes(command).decode()
+        for name, reason in self.parked.items():
+            kind, _, key = name.partition("/")
+            if key in (view.invoices if kind == "invoice" else view.customers):
+                yield f"parked/{name}", canonical_bytes(reason).decode()
+        for digest, settings in self.settings.items():
+            yield f"settings/{digest}", canonical_bytes(settings).decode()
+
+    def get(self, name: str) -> Record | None:
+        """A record by its name."""
+        kind, _, key = name.partition("/")
+        if kind == "command":
+            key, _, revision = key.partition("/")
+            found = self.view.commands.get(key)
+            return found if found is not None and str(found.revision) == revision else self.former.get(name)
+        held: dict[str, Record] = getattr(self.view, f"{kind}s")
+        return held.get(key)
+
+    def put(self, name: str, record: Record) -> None:
+        """Insert or replace a record."""
+        kind, _, key = name.partition("/")
+        if isinstance(record, CommandRecord):
+            newest = self.view.commands.get(record.key)
+            if newest is not None and newest.revision > record.revision:
+                self.former[name] = record
+                return
+            if newest is not None and newest.revision < record.revision:
+                self.former[f"command/{newest.key}/{newest.revision}"] = newest
+            self.view.commands[record.key] = record
+            self.commands_of.setdefault(record.intent, {})[record.key] = None
+            if isinstance(record.write, ReleaseOrder):
+                self.releases.setdefault(record.write.order, {})[record.key] = None
+            return
+        if isinstance(record, InvoiceRecord):
+            self._number(key, record)
+        elif isinstance(record, IntentRecord):
+            self._wait(key, record)
+        elif isinstance(record, ConflictRecord):
+            if record.intent is not None:
+                self.conflicts_of.setdefault(record.intent, {})[key] = None
+            if record.document is not None:
+                self.conflicts_about.setdefault(record.document, {})[key] = None
+        held: dict[str, Record] = getattr(self.view, f"{kind}s")
+        held[key] = record
+
+    def apply(self, kind: str, at: dt.datetime, body: Body) -> None:
+        """Go over one entry, as it is recorded.
+
+        Raises:
+            FoldError: it does not fit what came before it.
+        """
+        try:
+            self._apply(kind, at, body)
+        except (msgspec.ValidationError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise FoldError(f"its content cannot be read: {error!r}") from None
+
+    def note(self, kind: str, body: Body) -> None:
+        """What an entry says besides what is decided on it: settings, and what is parked."""
+        told = body.input
+        if not isinstance(told, dict):
+            return
+        if kind == "config" and "settings" in told:
+            settings = msgspec.convert(told["settings"], Settings)
+            self.settings[settings.digest] = settings
+        for name, reason in told.get("parked", {}).items() if kind == "change" else ():
+            self.set_parked(name, reason)
+
+    def set_parked(self, name: str, reason: str | None) -> None:
+        if reason is None:
+            self.parked.pop(name, None)
+        else:
+            self.parked[name] = reason
+
+    def told(self, event: DocumentsTold) -> None:
+        """A document that is told can be read."""
+        for kind, told in (("invoice", event.invoices), ("customer", event.customers)):
+            for one in told:
+                self.parked.pop(f"{kind}/{one.key}", None)
+
+    def _apply(self, kind: str, at: dt.datetime, body: Body) -> None:
+        after = dict(body.after)
+        if kind == "change" and "documents" in body.input:
+            event = documents_read(body.input, at, self.view)
+            for name, told in (("invoice", event.invoices), ("customer", event.customers)):
+                for one in told:
+                    self._document(f"{name}/{one.key}", one, after.pop(f"{name}/{one.key}", {}))
+            self.told(event)
+        self.note(kind, body)
+        planned = {
+            f"command/{e['command']}/{e['revision']}": e["write"] for e in body.effects if e["type"] == "planned"
+        }
+        for name, fields in after.items():
+            given: dict[str, Any] = {}
+            if name in planned:
+                given = {"write": planned[name]}
+            elif name.startswith("intent/") and self.get(name) is None:
+                given = {"intent": body.input["intent"]}
+            self.put(name, self._built(name, {**fields, **given}))
+
+    def _document(self, name: str, told: Told, fields: dict[str, Any]) -> None:
+        known = self.get(name)
+        if told.document is None:
+            if known is not None and fields:
+                self.put(name, self._built(name, fields))
+            return
+        document = told.document
+        if not isinstance(document, Invoice | Customer):
+            return
+        version = document.content_version()
+        kind: Any = InvoiceRecord if isinstance(document, Invoice) else CustomerRecord
+        changed = {field: _typed(kind, field, value) for field, value in fields.items()}
+        if known is None:
+            self.put(name, kind(doc=document, version=version, guard=told.guard, **changed))
+        else:
+            again: Any = msgspec.structs.replace(known, doc=document, version=version, guard=told.guard, **changed)
+            self.put(name, again)
+
+    def _built(self, name: str, fields: dict[str, Any]) -> Record:
+        kind = KINDS[name.partition("/")[0]]
+        changed = {field: _typed(kind, field, value) for field, value in fields.items()}
+        known = self.get(name)
+        if known is not None:
+            return msgspec.structs.replace(known, **changed)
+        missing = [f for f, value in beginning(kind).items() if value is msgspec.NODEFAULT and f not in changed]
+        if missing:
+            raise FoldError(f"{name} is not known before it, and {', '.join(missing)} of it nowhere told")
+        built: Record = kind(**changed)
+        return built
+
+    def _wait(self, key: str, record: IntentRecord) -> None:
+        if record.state == IntentState.WAITING:
+            self.waiting[key] = None
+        else:
+            self.waiting.pop(key, None)
+
+    def _number(self, key: str, record: InvoiceRecord) -> None:
+        """An invoice may be asked for by every number that it ever had; the desk looks whether it still has it."""
+        number = record.doc.number
+        known = self.view.invoices.get(key)
+        if number is not None and (known is None or known.doc.number != number):
+            keys = self.view.numbers.get(number, ())
+            if key not in keys:
+                self.view.numbers[number] = (*keys, key)
+
+
+@cache
+def _types(kind: type) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _typed(kind: type, field: str, value: Any) -> Any:
+    return msgspec.convert(value, _types(kind)[field])

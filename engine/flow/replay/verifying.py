@@ -1,0 +1,216 @@
+"""Proves a journal: the chain of every stream, its recorded end, the checkpoints, and every decision taken again.
+
+`arsync replay verify` calls it. What is found is named by entry and field. Entries behind the newest checkpoint that
+was kept outside are told as uncovered: whoever can write the whole database could have written them.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from engine.flow.replay.chaining import Chains
+from engine.flow.replay.deciding import Again
+from engine.flow.replay.reading import Journal
+from engine.flow.replay.state import FoldError, State
+from engine.store.checkpoints import Checkpoint, record_hash, records_digest
+from engine.store.journal import Row
+
+Progress = Callable[[int], None]
+MOST = 100
+"""Faults that are told; further ones are counted."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What is not as it must be. `entry` is `stream#sequence`, or what else it is about; `field` within the entry."""
+
+    entry: str
+    sentence: str
+    field: str | None = None
+    recorded: str | None = None
+    again: str | None = None
+
+
+class Verified(msgspec.Struct):
+    """What a verification came to. `covered` are entries at or below the newest outside checkpoint that fits.
+
+    `began` is the batch of the checkpoint at which it started, 0 where it started with the first entry.
+    `chained_only` are entries of a form that holds too little to be decided on again.
+    """
+
+    system: str
+    entries: int = 0
+    decided: int = 0
+    chained_only: int = 0
+    covered: int = 0
+    began: int = 0
+    batch: int = 0
+    digest: str = ""
+    records: int = 0
+    checkpoints: int = 0
+    faults: list[Fault] = []
+    more_faults: int = 0
+
+    @property
+    def uncovered(self) -> int:
+        """Entries that no outside checkpoint proves yet."""
+        return self.entries - self.covered
+
+    def say(
+        self,
+        entry: str,
+        sentence: str,
+        field: str | None = None,
+        recorded: str | None = None,
+        again: str | None = None,
+    ) -> None:
+        """Add a fault."""
+        if len(self.faults) < MOST:
+            self.faults.append(Fault(entry, sentence, field, recorded, again))
+        else:
+            self.more_faults += 1
+
+
+def verify(
+    journal: Journal,
+    system: str,
+    *,
+    outside: Sequence[Checkpoint] = (),
+    progress: Progress = lambda _done: None,
+    current: Callable[[], Iterator[tuple[str, str]]] | None = None,
+    decide: bool = True,
+) -> Verified:
+    """Verify one system's journal.
+
+    `outside` are checkpoints that were kept outside of it; `current` gives the store's own records, which the last
+    entry must have led to. Without `decide` only chains, heads and checkpoints are held together.
+    """
+    return _Verifier(journal, system, outside, decide=decide).run(progress, current)
+
+
+class _Verifier:
+    def __init__(self, journal: Journal, system: str, outside: Sequence[Checkpoint], *, decide: bool) -> None:
+        self._journal = journal
+        self._system = system
+        self._decide = decide
+        self.result = Verified(system)
+        self._start = journal.pruned_to(system)
+        self._inside = journal.checkpoints(system)
+        self._points = self._to_pass([one for one in outside if one.system == system])
+        self._again = Again(system, State())
+        self._able = True
+        """Whether the state is known: it is not behind entries of an older form, up to the next checkpoint."""
+        self._chains = Chains(system, self.result.say)
+
+    def run(self, progress: Progress, current: Callable[[], Iterator[tuple[str, str]]] | None) -> Verified:
+        result = self.result
+        if self._start:
+            self._begin()
+        for part in self._journal.rows(self._system, self._start):
+            for row in part:
+                self._row(row)
+            progress(result.entries)
+        self._pass_points(None)
+        self._chains.hold_against_heads(self._journal.heads(self._system))
+        if self._able and self._decide:
+            result.digest, result.records = self._digest()
+            if current is not None:
+                self._hold_against(current())
+        return result
+
+    def _to_pass(self, outside: Sequence[Checkpoint]) -> list[tuple[Checkpoint, bool]]:
+        """Every checkpoint with whether it was kept outside, in the order in which they are passed."""
+        inside = {one.batch: one for one in self._inside}
+        for one in outside:
+            kept = inside.get(one.batch)
+            if kept is not None and _unsigned(kept) != _unsigned(one):
+                sentence = f"the checkpoint of batch {one.batch} in the journal is not the one kept outside"
+                self.result.say(f"checkpoint {one.batch}", sentence)
+        every = [*((one, False) for one in self._inside), *((one, True) for one in outside)]
+        there = (pair for pair in every if pair[0].batch >= self._start)
+        return sorted(there, key=lambda pair: (pair[0].batch, pair[1]))
+
+    def _begin(self) -> None:
+        """Entries were pruned: start from the records of the checkpoint that stands for them."""
+        self.result.began = self.result.batch = self._start
+        point = next((one for one in self._inside if one.batch == self._start), None)
+        if point is None:
+            sentence = f"entries up to batch {self._start} are pruned, and the checkpoint in their place is gone"
+            self.result.say(f"checkpoint {self._start}", sentence)
+            self._able = False
+            return
+        self._chains.start_at(point)
+        self._able = self._load(point)
+
+    def _load(self, point: Checkpoint) -> bool:
+        name = f"checkpoint {point.batch}"
+        records = list(self._journal.records(self._system, point.batch))
+        if records_digest(record_hash(*one) for one in records) != (point.digest, point.records):
+            self.result.say(name, f"the records of the checkpoint of batch {point.batch} are not its own")
+        try:
+            self._again = Again(self._system, State())
+            self._again.state.load(records)
+        except (msgspec.DecodeError, KeyError) as error:
+            self.result.say(name, f"its records cannot be read: {error}")
+            return False
+        return True
+
+    def _row(self, row: Row) -> None:
+        stream, seq, _, batch, place, at, kind, body, _, _ = row
+        if batch > self.result.batch:
+            self._pass_points(batch)
+            self.result.batch = batch
+        self.result.entries += 1
+        self._chains.follow(row)
+        if place is None:
+            self.result.chained_only += 1
+            self._able = False
+        elif self._decide and self._able:
+            self._decided(f"{stream}#{seq}", kind, at, body)
+
+    def _decided(self, name: str, kind: str, at: dt.datetime, body: str) -> None:
+        try:
+            found = self._again.entry(kind, at, body)
+        except FoldError as error:
+            self.result.say(name, f"entry {name} cannot be decided on again: {error}")
+            return
+        self.result.decided += 1
+        for one in found:
+            sentence = f"entry {name}: deciding again gives another {one.field}"
+            self.result.say(name, sentence, one.field, one.recorded, one.again)
+
+    def _pass_points(self, upto: int | None) -> None:
+        """Hold everything against each checkpoint behind which the next batch (None: the end) lies."""
+        while self._points and (upto is None or self._points[0][0].batch < upto):
+            point, kept_outside = self._points.pop(0)
+            sound = self._chains.hold_against(point)
+            if self._decide and self._able:
+                digest, count = self._digest()
+                if (digest, count) != (point.digest, point.records):
+                    sound = False
+                    sentence = f"the entries up to batch {point.batch} lead to other records than its checkpoint has"
+                    self.result.say(f"checkpoint {point.batch}", sentence, "digest", point.digest, digest)
+            elif self._decide and point in self._inside:
+                self._able = self._load(point)
+            self.result.checkpoints += 1
+            if kept_outside and sound:
+                self.result.covered = self.result.entries
+
+    def _digest(self) -> tuple[str, int]:
+        return records_digest(record_hash(*one) for one in self._again.state.records())
+
+    def _hold_against(self, kept: Iterator[tuple[str, str]]) -> None:
+        """Name what the last entry led to and the store does not hold, and the other way round."""
+        ours = dict(self._again.state.records())
+        for name, record in kept:
+            own = ours.pop(name, None)
+            if own is None:
+                self.result.say(name, f"the store holds {name}, and no entry tells of it")
+            elif own != record:
+                self.result.say(name, f"{name} in the store is not what its entries lead to", "record", record, own)
+        for name in ours:
+            self.result.say(name, f"entries lead to {name}, and the store does not hold it")
+
+
+def _unsigned(point: Checkpoint) -> Checkpoint:
+    return msgspec.structs.replace(point, key=None, signature=None)
