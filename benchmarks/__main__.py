@@ -9,6 +9,7 @@ import importlib
 import click
 
 _BENCHMARKS = {
+    "conflicts": ("benchmarks.conflicts", "conflicts"),
     "writeback": ("benchmarks.writeback.verb", "writeback"),
 }
 

@@ -97,6 +97,11 @@ class Analyst:
         self._put(intent)
         self.ledger.add(Entry(intent.id, story, date, end=DONE, shows=shows, proof=proof))
 
+    def hand_in_wrong(self, intent: Intent, story: str, date: dt.date, conflict: str, end: str) -> None:
+        """Put an intent on the desk that must end so, with this conflict and without any effect in Tryton."""
+        self._put(intent)
+        self.ledger.add(Entry(intent.id, story, date, conflicts=(conflict,), end=end))
+
     def key(self, name: str) -> str:
         """The key under which an intent of hers is written."""
         return command_key(SYSTEM, self.reference(name), 0)

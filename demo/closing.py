@@ -16,7 +16,12 @@ from demo.ledger import Difference
 from demo.report import Outcome
 from engine.model.commands import command_key
 
-LISTS = ("invoices", "customers", "intents", "conflicts")
+LISTS = {
+    "invoices": (),
+    "customers": (),
+    "intents": (),
+    "conflicts": ("--state", "all", "--limit", "0"),
+}
 
 
 def compare(books: Books, day: Day) -> Outcome:
@@ -32,7 +37,7 @@ def compare(books: Books, day: Day) -> Outcome:
 def _look(books: Books, day: Day) -> Outcome:
     ledger = day.analyst.ledger
     with ThreadPoolExecutor(len(LISTS)) as pool:
-        asked = {name: pool.submit(day.engine.ask, name, "list") for name in LISTS}
+        asked = {name: pool.submit(day.engine.ask, name, "list", *words) for name, words in LISTS.items()}
         listed = {name: answer.result() for name, answer in asked.items()}
     invoices = books.invoices()
     documents = compare_invoices(invoices, books.instalments(), listed["invoices"])

@@ -3,14 +3,18 @@
 `demo.day` plays it last. Two rounds: what the second one decides rests on what the first one brought about.
 """
 
+import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from demo import proofs
 from demo.bills import PAID
 from demo.engine import SYSTEM
+from demo.ledger import HELD, REFUSED
 from engine.model.commands import Memo
 from engine.model.intents import (
+    Allocation,
+    ApplyPayment,
     ApplyReceipt,
     IssueMemo,
     PostEntry,
@@ -32,6 +36,9 @@ CHARGE = Decimal("20.00")
 EXPENSE = Decimal("70.00")
 LIMIT = Decimal("45000.00")
 ORDER = Decimal("9000.00")
+ONE = Decimal("1.00")
+LONG_AGO = dt.date(2011, 3, 1)
+"""Before Tryton has any fiscal year."""
 
 
 class Evening:
@@ -56,6 +63,7 @@ class Evening:
         self._analyst.read()
         self._judge()
         self._move_money()
+        self._mistakes()
         self._analyst.submit()
         self._analyst.await_final()
         self._count_memos()
@@ -139,6 +147,28 @@ class Evening:
         self._analyst.hand_in(back, "takes a receipt off again", PAID, f"0 of {amount}", proof)
         self._day.tally.settled(ids["printed"], -amount)
         self._day.tally.booked(receivable=-amount)
+
+    def _mistakes(self) -> None:
+        """What cannot be done: each is a conflict that says why, and Tryton's books show nothing of it."""
+        about = self._about("none", "instalments", ONE)
+        part = Allocation(about["invoice"], ONE, about["basis"])
+        parties = {str(row["name"]): row for row in self._day.accountant.customers()}
+        stranger = str(parties["Granite Retail"]["id"])
+        for name, changes, story, conflict, end in (
+            ("stranger", {"customer": stranger}, "pays another customer's invoice", "customer_mismatch", REFUSED),
+            ("currency", {"currency": "USD"}, "pays in the wrong currency", "precondition_failed", HELD),
+            ("long-ago", {"date": LONG_AGO}, "books into a period that is not open", "period_closed", HELD),
+        ):
+            said = {"customer": about["customer"], "currency": about["currency"], "date": PAID, **changes}
+            intent = ApplyPayment(
+                id=self._analyst.reference(name), system=SYSTEM, amount=ONE, allocations=(part,), **said
+            )
+            self._analyst.hand_in_wrong(intent, story, PAID, conflict, end)
+        limit = SetCreditLimit(
+            id=self._analyst.reference("race"), system=SYSTEM, customer=stranger, company="1", currency="EUR",
+            limit=LIMIT, replaces=ONE,
+        )  # fmt: skip
+        self._analyst.hand_in_wrong(limit, "replaces a limit that is another one", PAID, "credit_limit_race", HELD)
 
     def _count_memos(self) -> None:
         """Tryton gave the memos ids of their own: from now on the day's arithmetic knows them."""

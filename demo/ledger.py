@@ -16,7 +16,8 @@ from demo.proofs import Proof
 
 DONE = "done"
 REFUSED = "refused"
-FINAL = frozenset({DONE, REFUSED, "held", "withdrawn"})
+HELD = "held"
+FINAL = frozenset({DONE, REFUSED, HELD, "withdrawn"})
 """States of an intent in which nothing more happens to it by itself."""
 
 

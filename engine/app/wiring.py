@@ -186,13 +186,15 @@ def now() -> dt.datetime:
 
 
 def _prepare(opened: OpenStore, *, migrate: bool | None, fresh: bool) -> None:
-    from engine.store import schema
-
     if migrate or (migrate is None and fresh):
+        from engine.store import schema
+
         schema.migrate(opened.owner_dsn, opened.daemon_user)
     elif migrate is None:
+        from engine.store.revision import require_current
+
         try:
-            schema.require_current(opened.dsn)
+            require_current(opened.dsn)
         except psycopg.OperationalError as error:
             if opened.revives:
                 raise

@@ -1,27 +1,23 @@
-"""Creates and upgrades the store's tables, and says whether they are as this version needs them.
+"""Creates and upgrades the store's tables.
 
-`arsync migrate` calls `migrate`; the daemon calls `require_current` and touches nothing.
+`arsync migrate` calls `migrate`; who only needs to know how they are asks `engine.store.revision`.
 """
 
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psycopg
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import OperationalError as SqlAlchemyOperationalError
 from sqlmodel import SQLModel
 
 from engine.store import tables  # noqa: F401 - its classes are the metadata that migrations are held against
+from engine.store.revision import SchemaOutdatedError, require_current, revision
 
+__all__ = ["SchemaOutdatedError", "migrate", "require_current", "revision", "sqlalchemy_url"]
 _APPEND_ONLY = ("journal", "checkpoint", "checkpoint_record")
-
-
-class SchemaOutdatedError(RuntimeError):
-    """The store's tables are older or newer than this version of arsync; `arsync migrate` brings them up."""
 
 
 def sqlalchemy_url(dsn: str) -> str:
@@ -50,37 +46,6 @@ def migrate(owner_dsn: str, daemon_user: str | None) -> list[str]:
         script = ScriptDirectory.from_config(config)
         steps = script.iterate_revisions(after, before) if after != before else ()
         return [str(step.revision) for step in reversed(list(steps))]
-    finally:
-        engine.dispose()
-
-
-def require_current(dsn: str) -> None:
-    """Refuse to work on tables of another version.
-
-    Raises:
-        SchemaOutdatedError: with the revision found and the one needed.
-    """
-    found = revision(dsn)
-    needed = ScriptDirectory.from_config(_config()).get_current_head()
-    if found != needed:
-        raise SchemaOutdatedError(
-            f"the store's tables are at revision {found or 'none'}, this version of arsync needs {needed}; "
-            "run `arsync migrate`, then start again"
-        )
-
-
-def revision(dsn: str) -> str | None:
-    """The revision that the tables are at; None for an empty database.
-
-    Raises:
-        psycopg.OperationalError: the server does not answer.
-    """
-    engine = create_engine(sqlalchemy_url(dsn))
-    try:
-        with engine.connect() as connection:
-            return _revision(connection)
-    except SqlAlchemyOperationalError as error:
-        raise psycopg.OperationalError(str(error.orig)) from None
     finally:
         engine.dispose()
 

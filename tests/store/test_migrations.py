@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlmodel import SQLModel
 
-from engine.store import schema
+from engine.store import revision, schema
 from engine.store.embedded import Cluster
 
 
@@ -23,16 +23,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield started
 
 
-def at_revision(cluster: Cluster, name: str, revision: str | None) -> str:
+def at_revision(cluster: Cluster, name: str, at: str | None) -> str:
     """A database whose tables are at a revision; gives its owner's address."""
     cluster.ensure_database(name)
     dsn = cluster.dsn(name)
-    if revision is not None:
+    if at is not None:
         engine = create_engine(schema.sqlalchemy_url(dsn))
         with engine.begin() as connection:
             config = schema._config()
             config.attributes |= {"connection": connection, "metadata": SQLModel.metadata}
-            command.upgrade(config, revision)
+            command.upgrade(config, at)
         engine.dispose()
     return dsn
 
@@ -84,6 +84,7 @@ def test_a_difference_is_seen(migrated: Connection, change: str) -> None:
 def test_there_is_one_line_of_revisions(cluster: Cluster) -> None:
     assert len(ScriptDirectory.from_config(schema._config()).get_heads()) == 1
     assert revisions() == sorted(revisions()), "numbers that rise, so that their order is seen in the folder"
+    assert revision.needed() == revisions()[-1], "what is asked at every start without Alembic"
 
 
 @pytest.mark.parametrize("found", [None, *revisions()[:-1]])

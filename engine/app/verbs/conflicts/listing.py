@@ -63,14 +63,18 @@ def _lines(connection: "Connection", which: "Wanted", options: dict[str, Any]) -
     from engine.store import conflict_queries
 
     with connection.cursor() as cursor:
-        found = conflict_queries.lines(cursor, which, **_page(options))
-        total = conflict_queries.count(cursor, which)
+        page = _page(options)
+        # One more than is shown tells whether there is more; counting them all would take longer than listing.
+        more = options["limit"] and {**page, "limit": options["limit"] + 1}
+        found = conflict_queries.lines(cursor, which, **(more or page))
+    further = bool(options["limit"]) and len(found) > options["limit"]
+    found = found[: options["limit"] or None]
     moment, room = now(), layout.width()
     several = len({line.system for line in found}) > 1
     for line in found:
         click.echo("\n".join(_shown(line, layout.age(line.detected_at, moment), room, several=several)))
-    page = f", page {options['page']}" if options["limit"] and total > options["limit"] else ""
-    click.echo(f"{len(found)} of {total} conflicts{page}")
+    rest = f"; more with --page {options['page'] + 1}" if further else ""
+    click.echo(f"{len(found)} conflict{'s' if len(found) != 1 else ''}{rest}")
 
 
 def _shown(line: "Line", age: str, room: int, *, several: bool) -> list[str]:
