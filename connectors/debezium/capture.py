@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from connectors.debezium.envelope import decode, source_of, storable
+from connectors.debezium.envelope import read_again as decode_again
 from engine.model.change import Record, Unreadable
 from engine.ports.errors import ConfigError, SourceError, SourceRefused
 from engine.ports.source import Resume, SourceBatch, SourceSetup
@@ -139,6 +140,14 @@ def open_capture(setup: SourceSetup) -> CaptureSource:
     if not isinstance(path, str | Path) or not str(path):
         raise ConfigError(f"system {setup.system}: a source of the kind capture needs `path`, the file to read")
     return CaptureSource(Path(path).expanduser(), resume=setup.resume, max_batch=setup.max_batch)
+
+
+def read_again(unreadable: Unreadable) -> Record | None:
+    """Decode what was kept once more: a whole line of the file where that was at fault, else the message alone."""
+    line = unreadable.key is None and _complete(unreadable.payload.encode())
+    if line and "destination" in _any.decode(unreadable.payload):
+        return _decode_line(unreadable.origin, unreadable.payload.encode())
+    return decode_again(unreadable)
 
 
 def _open(path: Path) -> BinaryIO:

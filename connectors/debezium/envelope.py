@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from connectors.debezium.columns import Row, RowReader, key_reader, row_reader
 from engine.model.change import Op, Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unreadable
 
-PAYLOAD_LIMIT: Final = 64 * 1024
+PAYLOAD_LIMIT: Final = 1 << 20
 HEARTBEATS: Final = "__debezium-heartbeat"
 BORDERS: Final = ".transaction"
 
@@ -116,7 +116,13 @@ def decode(topic: str, key: bytes | None, value: bytes | None) -> Record | None:
     try:
         return _decode(topic, key, value)
     except (_Refusal, msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        return _explain(topic, value, error)
+        return _explain(topic, key, value, error)
+
+
+def read_again(unreadable: Unreadable) -> Record | None:
+    """Decode a message once more that was kept as text: its origin is its topic."""
+    key = None if unreadable.key is None else unreadable.key.encode()
+    return decode(unreadable.origin, key, unreadable.payload.encode())
 
 
 def source_of(value: bytes | None) -> str | None:
@@ -252,7 +258,7 @@ def _strange_op(op: str, table: str) -> str:
     return f"its operation {op!r} on {table} is not known"
 
 
-def _explain(topic: str, value: bytes, error: Exception) -> Unreadable | None:
+def _explain(topic: str, key: bytes | None, value: bytes, error: Exception) -> Unreadable | None:
     """Find the clearest reason why a message could not be read; it may also turn out to be none of ours."""
     reason = f"the message of {topic} cannot be read: {error}"
     try:
@@ -271,11 +277,12 @@ def _explain(topic: str, value: bytes, error: Exception) -> Unreadable | None:
                 f"the message of {topic} is not a change record with `op` and `source`: it looks flattened; remove "
                 "the transform ExtractNewRecordState from the connector, for it drops what the order rests on"
             )
-    return Unreadable(origin=storable(topic), reason=storable(reason), payload=storable(value))
+    name = None if key is None else storable(key)
+    return Unreadable(origin=storable(topic), reason=storable(reason), payload=storable(value), key=name)
 
 
 def storable(text: bytes | str) -> str:
-    """Text that a database stores: valid, without NUL, at most 64 KiB as UTF-8."""
+    """Text that a database stores: valid, without NUL, at most 1 MiB as UTF-8."""
     held = text.encode("utf-8", "replace") if isinstance(text, str) else text
     clean = held[:PAYLOAD_LIMIT].decode("utf-8", "replace").replace("\x00", "\ufffd")
     return clean.encode()[:PAYLOAD_LIMIT].decode("utf-8", "ignore")

@@ -3,9 +3,11 @@
 import datetime as dt
 from collections.abc import Callable
 
+from engine.model.change import Record, Unreadable
 from engine.ports.errors import ConnectorError
 from engine.ports.finding import Finding
 from engine.ports.source import Source, SourceSetup
+from engine.ports.surveying import Surveyor
 
 
 class Capture:
@@ -24,6 +26,12 @@ class Capture:
             return [Finding.of("capture", error)]
         return [Finding.well("capture", str(setup.options.get("path")))]
 
+    def read_again(self, unreadable: Unreadable) -> Record | None:
+        """A line that was no captured message, or the message of one."""
+        from connectors.debezium.capture import read_again
+
+        return read_again(unreadable)
+
 
 class Embedded:
     """A Debezium of our own beside the engine; for its options see `connectors.debezium.settings`."""
@@ -37,6 +45,16 @@ class Embedded:
         from connectors.debezium.checking import check
 
         return check(setup, clock, in_use=in_use)
+
+    def read_again(self, unreadable: Unreadable) -> Record | None:
+        from connectors.debezium.envelope import read_again
+
+        return read_again(unreadable)
+
+    def survey(self, setup: SourceSetup) -> Surveyor:
+        from connectors.debezium.surveying import PostgresSurveyor
+
+        return PostgresSurveyor(setup)
 
 
 CAPTURE = Capture()

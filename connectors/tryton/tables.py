@@ -34,7 +34,7 @@ TABLES: tuple[TableSpec, ...] = (
     TableSpec(PAYMENT_LINK),
     TableSpec(ADDITIONAL_MOVE),
     TableSpec(MOVE),
-    TableSpec(LINE, summed=True),
+    TableSpec(LINE, summed=True, owner="party"),
     TableSpec(RECONCILIATION),
     # The file that a statement was imported from.
     TableSpec("account_statement", optional=True, excluded=("origin_file",)),

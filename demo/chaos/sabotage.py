@@ -37,15 +37,15 @@ def without_fence() -> None:
         early[errand.command.key] = sending
         return errand
 
-    def kept(self: Any, key: str, event: Any) -> None:
-        if isinstance(event, OutcomeReceived) and key in early:
+    def kept(self: Any, command: Any, event: Any) -> None:
+        if isinstance(event, OutcomeReceived) and command.key in early:
             # Only now it is written down that something was sent.
-            errand = claimed(self, sending=early.pop(key))
+            errand = claimed(self, sending=early.pop(command.key))
             self._gate._trial = False  # this send has had its answer
-            if errand is None or errand.command.key != key:
+            if errand is None or errand.command.key != command.key:
                 return
-            event = OutcomeReceived(key, errand.command.fence, event.outcome, event.at)
-        keep(self, key, event)
+            event = OutcomeReceived(command.key, errand.command.fence, event.outcome, event.at)
+        keep(self, command, event)
 
     Dispatcher._claim = claim  # type: ignore[method-assign]
     Dispatcher._keep = kept  # type: ignore[method-assign]

@@ -13,6 +13,7 @@ _VERBS = {
     "conflicts": ("conflicts", "conflicts"),
     "connect-config": ("capturing", "connect_config"),
     "customers": ("documents", "customers"),
+    "deadletters": ("deadletters", "deadletters"),
     "init": ("init", "init"),
     "intents": ("intents", "intents"),
     "invoices": ("documents", "invoices"),

@@ -6,6 +6,7 @@ Secrets never stand in the file: a setting `x` that is secret is given as `x_env
 
 import datetime as dt
 import os
+import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from engine.ports.errors import ConfigError
 from engine.rules.policy import POSSIBLE, Choice, Exemption, Policy
 
 DEFAULT_FILE = "arsync.toml"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SECRETS = ("password", "token", "secret", "dsn", "owner_dsn")
 
 
@@ -66,6 +68,24 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     money_per_hour: dict[str, Decimal] = {}
 
 
+class ReconcileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the daemon holds the mirror against the ERP's API (`30m`, `6h`, `1d`; none is never), whether it lets
+    the rows of what differs be read again, and how long it waits for the mirror each time."""
+
+    every: str | None = None
+    repair: bool = False
+    patience_seconds: float = 60
+
+    @property
+    def seconds(self) -> float:
+        """The time between two of them."""
+        return float(self.every[:-1]) * _UNITS[self.every[-1]] if self.every else float("inf")
+
+    def __post_init__(self) -> None:
+        if self.every is not None and not re.fullmatch(r"\d+(\.\d+)?[smhd]", self.every):
+            raise ValueError(f"reconcile.every is {self.every!r}; write a number with s, m, h or d, as 6h")
+
+
 class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One ERP: its connector, where its changes come from, and where commands go.
 
@@ -78,6 +98,7 @@ class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: dict[str, Any] = {}
     policy: PolicyConfig = PolicyConfig()
     limits: LimitsConfig = LimitsConfig()
+    reconcile: ReconcileConfig = ReconcileConfig()
     mode: Literal["write", "observe"] = "write"
     start_date: dt.date | None = None
 
@@ -86,13 +107,14 @@ class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the daemon runs. `port` serves health and metrics on 127.0.0.1; 0 chooses a free one.
 
     `quiet_seconds` without a record close transactions whose end nobody announces; more than `brake` unreadable
-    records in a row stop the source.
+    records or documents in a row stop the source, and so do more than `most_letters` open dead letters.
     """
 
     port: int = 9464
     batch_size: int = 2000
     quiet_seconds: float = 1.0
     brake: int = 100
+    most_letters: int = 10_000
 
 
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,7 +25,8 @@ from engine.flow.reader import Reader, Reading, source_setup
 from engine.flow.vitals import Vitals
 from engine.ports.connector import Connector
 from engine.ports.errors import ConfigError, ConnectorError
-from engine.ports.source import Resume, Source
+from engine.ports.source import RereadingKind, Resume, Source
+from engine.ports.surveying import Surveyor
 from engine.ports.target import Target
 from engine.store import status
 from engine.store.exclusive import take_over
@@ -81,7 +82,8 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
             threading.Thread(target=_look, args=(store, config, chosen, folder, orders.system), daemon=True).start()
         reading = _reading(store, config, chosen, folder, orders, connector)
         reader = Reader(reading, vitals, ready=lambda: _say_ready(orders, port), wake=wake.set)
-        with _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes):
+        rounds = _rounds(store, config, folder, orders, chosen, vitals)
+        with rounds, _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes):
             reader.run(stop.event)
     log.info("stopped", system=orders.system, records=reader.records)
     return reader.records
@@ -135,8 +137,43 @@ def _reading(
         clock=now,
         quiet=config.daemon.quiet_seconds,
         brake=config.daemon.brake,
+        most_letters=config.daemon.most_letters,
         until_end=orders.until_end,
+        read_again=kind.read_again if isinstance(kind, RereadingKind) else None,
+        survey=_survey(config, chosen, folder, orders),
     )
+
+
+def _survey(config: Config, chosen: SystemConfig, folder: Path, orders: Orders) -> Callable[[], Surveyor | None]:
+    """What looks at the ERP's database beside the stream, made when it is needed."""
+
+    def survey() -> Surveyor | None:
+        from engine.app.reconciling import open_surveyor
+
+        return None if orders.capture is not None else open_surveyor(config, folder, orders.system, chosen)
+
+    return survey
+
+
+@contextmanager
+def _rounds(
+    store: OpenStore, config: Config, folder: Path, orders: Orders, chosen: SystemConfig, vitals: Vitals
+) -> Iterator[None]:
+    """Reconcile by the clock for the time of the block, where it is asked for."""
+    if chosen.reconcile.every is None or not chosen.target or orders.capture is not None:
+        yield
+        return
+    from engine.app.reconciling import Rounds
+
+    done = threading.Event()
+    work = Rounds(store, config, folder, orders.system, vitals)
+    thread = threading.Thread(target=work.run, args=(done,), name="reconcile", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # One that is under way is left: it writes nothing down until it is over.
+        done.set()
 
 
 @contextmanager

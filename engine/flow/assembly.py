@@ -107,7 +107,6 @@ def event_of(
         kind, key = assembly.root
         name = f"{kind}/{key}"
         if assembly.trouble is not None:
-            work.dead_letter("mapping", assembly.trouble, "", name)
             if parked.get(name) != assembly.trouble:
                 changed[name] = assembly.trouble
             continue

@@ -25,11 +25,12 @@ _UNREADABLE = (MappingError, ColumnError, KeyError, TypeError)
 
 
 class Told(msgspec.Struct):
-    """What a unit made of one document: assembled, gone (None), or unreadable with a reason."""
+    """What a unit made of one document: assembled, gone (None), or unreadable with a reason and the rows at fault."""
 
     root: Root
     assembled: Assembled | None
     trouble: str | None = None
+    rows: dict[str, dict[str, Row]] = {}
 
 
 class Batch:
@@ -100,7 +101,7 @@ class Batch:
             try:
                 told.append(Told(root, self._mapping.assemble(*root, self.rows, self._sums[root])))
             except _UNREADABLE as error:
-                told.append(Told(root, None, _sentence(root, error)))
+                told.append(Told(root, None, _sentence(root, error), self._relations.rows_of(root, self.rows)))
         return told
 
     def sums_to_save(self) -> list[tuple[Root, str, Decimal]]:

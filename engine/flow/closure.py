@@ -57,6 +57,22 @@ class Relations:
                         frontier.append((relation.table, found_key, found))
         return roots
 
+    def rows_of(self, root: Root, rows: Rows) -> dict[str, dict[str, Row]]:
+        """The rows in memory that this document is made of, by table and key; look-ups are not among them."""
+        found: dict[str, dict[str, Row]] = {}
+        table = next(name for name, kind in self.roots.items() if kind is root[0])
+        frontier: list[Image] = [(table, key, row) for key, row in rows.where(table, KEY, root[1])]
+        while frontier:
+            table, key, row = frontier.pop()
+            if key in found.setdefault(table, {}):
+                continue
+            found[table][key] = row
+            for relation in self.forward.get(table, ()):
+                value = key if relation.column == KEY else row.get(relation.column)
+                near = rows.where(relation.to_table, relation.to_column, value)
+                frontier += [(relation.to_table, to, other) for to, other in near]
+        return found
+
 
 class Loader:
     """Loads one batch's neighbourhood. `fetch` answers a set of wanted rows from the mirror."""

@@ -18,14 +18,15 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fix
 
 from engine.flow.entering import load_view, take_event
 from engine.flow.gate import Gate, Limits
+from engine.model.canonical import canonical_bytes
 from engine.model.commands import Found, Outcome, OutcomeKind, SetCreditLimit
-from engine.model.events import Event, KeyLookedUp, OutcomeReceived, Timer, TimerFired
+from engine.model.events import KeyLookedUp, OutcomeReceived, Timer, TimerFired
 from engine.model.records import CommandRecord
 from engine.ports.errors import Unavailable
 from engine.ports.target import Guard, Target
 from engine.rules.desk import Decision, View
 from engine.rules.policy import Policy
-from engine.store import brake, outbox
+from engine.store import brake, letters, outbox
 from engine.store.unit import Connection, unit_of_work
 from engine.store.unit import Unit as Work
 from statemachines import CommandState
@@ -75,6 +76,7 @@ class Dispatcher:
         self._versions = versions
         self._gate = gate or Gate(system, Limits())
         self._told = told or (lambda _kind, _seconds: None)
+        self._defect: str | None = None
         able = target.capabilities
         self._lease = 2 * able.deadline + dt.timedelta(seconds=5)
         # The last byte leaves within the deadline; after it the ERP may still commit for `in_doubt_for`.
@@ -186,7 +188,8 @@ class Dispatcher:
         """Talk to the ERP, then commit what it said. No transaction is open in between."""
         command = errand.command
         began = self._clock()
-        event: Event
+        self._defect = None
+        event: OutcomeReceived | KeyLookedUp
         if command.state == CommandState.UNKNOWN:
             event = self._look_up(command)
             said = "found" if event.found else "not_found"
@@ -209,7 +212,7 @@ class Dispatcher:
             reraise=True,
         ):
             with attempt:
-                self._keep(command.key, event)
+                self._keep(command, event)
 
     def _answer(self, errand: Errand) -> Outcome:
         """What the target says. A defect in it says nothing: then only the ERP knows whether the write was done."""
@@ -217,6 +220,7 @@ class Dispatcher:
             return self._send(errand) if errand.command.state == CommandState.SENT else self._go_on(errand)
         except Exception as error:
             log.exception("the target failed", system=self._system, command=errand.command.key)
+            self._defect = f"the target failed with {type(error).__name__}: {error}"
             return Outcome(OutcomeKind.UNKNOWN, f"the target failed with {type(error).__name__}")
 
     def _send(self, errand: Errand) -> Outcome:
@@ -262,18 +266,28 @@ class Dispatcher:
         except Unavailable as error:
             log.warning("key cannot be looked up now", system=self._system, command=command.key, error=str(error))
             return KeyLookedUp(command.key, command.fence, None, proves_absence=False, at=self._clock())
-        except Exception:
+        except Exception as error:
             log.exception("the target failed", system=self._system, command=command.key)
+            self._defect = f"the target failed with {type(error).__name__}: {error}"
             return KeyLookedUp(command.key, command.fence, None, proves_absence=False, at=self._clock())
         return KeyLookedUp(command.key, command.fence, found, found is None and over, self._clock())
 
     # Committing.
 
-    def _keep(self, key: str, event: Event) -> None:
+    def _keep(self, command: CommandRecord, event: OutcomeReceived | KeyLookedUp) -> None:
+        """Commit what was said. A defect of the target is a dead letter too; it parks the command when it repeats."""
         with unit_of_work(self._store(), self._system, self._clock(), self._versions, self._policy) as work:
-            view = load_view(work.cursor, self._system, commands=[key])
+            view = load_view(work.cursor, self._system, commands=[command.key])
             _report(self._system, take_event(work, view, event, self._policy))
-            outbox.release(work.cursor, self._system, self._owner, key)
+            if self._defect is None:
+                # That a key can be looked up does not say that it can be sent.
+                answered = isinstance(event, OutcomeReceived) or event.found is not None
+                letters.heal(work.cursor, self._system, work.now, [f"command/{command.key}"] if answered else [])
+            else:
+                payload = canonical_bytes(command.write).decode()
+                letters.keep(work.cursor, self._system, work.now, letters.LetterKind.COMMAND, origin="target",
+                             reason=self._defect, payload=payload, document=f"command/{command.key}")  # fmt: skip
+            outbox.release(work.cursor, self._system, self._owner, command.key)
 
     def _fire(self, timer: Timer, subject: str) -> None:
         now = self._clock()

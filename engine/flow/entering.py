@@ -19,13 +19,15 @@ from engine.model.events import (
     TimerFired,
 )
 from engine.model.intents import SetCreditLimit, Withdraw
+from engine.model.records import ConflictKind
 from engine.rules.decide import decide
 from engine.rules.desk import Decision, View
 from engine.rules.leaving import left_different
 from engine.rules.policy import Policy
-from engine.store import records
+from engine.store import chores, records
 from engine.store.journal import Entry
 from engine.store.unit import Unit as Work
+from statemachines import ConflictState
 
 
 def load_view(
@@ -92,7 +94,18 @@ def take_event(work: Work, view: View, event: Event, policy: Policy) -> Decision
         entry = Entry(f"{work.system}/{stream}", kind, event.at, event, decision.seen, decision.effects, after)
         work.record(entry, decision)
         view.absorb(decision)
+        _read_drifting_again(work, decision)
     return decision
+
+
+def _read_drifting_again(work: Work, decision: Decision) -> None:
+    """To accept the ERP's word on a document that drifts is to read its rows again: the reader is asked to."""
+    accepted = [
+        conflict.document
+        for conflict in decision.conflicts.values()
+        if conflict.kind is ConflictKind.DRIFT and conflict.document and conflict.state == ConflictState.APPLIED
+    ]
+    chores.ask(work, chores.ChoreKind.READ_AGAIN, accepted, "arsync", "the ERP's word was accepted about a drift")
 
 
 def _place(event: Event) -> tuple[str, str]:

@@ -14,8 +14,11 @@ from engine.flow.entering import load_view, take_event
 from engine.model.events import IntentSubmitted
 from engine.model.intents import Intent, IntentError, SetCreditLimit, Withdraw, parse_intent
 from engine.rules.policy import Policy
+from engine.store import letters
+from engine.store.letters import Letter, LetterKind
 from engine.store.unit import Connection, unit_of_work
 
+Clock = Callable[[], dt.datetime]
 MOST = 200
 """Intents that are taken in one unit of work."""
 
@@ -135,3 +138,39 @@ def _named(raw: bytes) -> tuple[str | None, str | None]:
         return None, None
     name, system = (value if isinstance(value := said.get(field), str) else None for field in ("id", "system"))
     return name, system
+
+
+def keep_refused(
+    connection: Connection, doors: Mapping[str, Door], refused: Sequence[tuple[bytes, str]], clock: Clock
+) -> list[int | None]:
+    """Keep messages that cannot be taken as dead letters: (as it came, why); gives the letters' ids, in that order.
+
+    Each under the system that it names, or under the only one; None where that leaves it open.
+    """
+    only = next(iter(doors)) if len(doors) == 1 else None
+    kept: list[int | None] = []
+    for raw, why in refused:
+        _, named = _named(raw)
+        system = named if named in doors else only
+        if system is None:
+            kept.append(None)
+            continue
+        line = raw.decode("utf-8", "replace").strip()
+        with unit_of_work(connection, system, clock(), doors[system].versions) as work:
+            id_ = letters.keep(
+                work.cursor, system, work.now, LetterKind.INTENT, origin="intents", reason=why, payload=line
+            )
+        kept.append(id_)
+    return kept
+
+
+def retry_refused(connection: Connection, letter: Letter, door: Door, clock: Clock, by: str) -> str | None:
+    """Take the intent of a letter as it reads now; why it still cannot be taken, or None when it is."""
+    read = read_intent(letter.payload.encode(), {letter.system: door})
+    if isinstance(read, NotTaken):
+        return read.reason
+    (taken,) = submit(connection, letter.system, [read], door.policy, clock, door.versions, by)
+    if taken.trouble is None:
+        with unit_of_work(connection, letter.system, clock(), door.versions) as work:
+            letters.close(work, [letter.id], "retried", by, f"intent {read.id} was taken: {taken.state}")
+    return taken.trouble

@@ -6,7 +6,8 @@ then assembled again page by page before the stream goes on.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 import structlog
@@ -14,10 +15,11 @@ import structlog
 from engine.flow.assembly import Telling, event_of, take_telling, view_for
 from engine.flow.batch import Batch
 from engine.flow.closure import Image, Relations, Root
+from engine.flow.parking import Parking
 from engine.flow.units import Grouper
 from engine.model.change import Op, Position, Record, Unit, Unreadable
 from engine.model.documents import DocumentKind, Paper
-from engine.ports.mapping import ErpMapping
+from engine.ports.mapping import ErpMapping, TableSpec
 from engine.ports.source import SourceBatch
 from engine.rules.policy import Policy
 from engine.store import backlog, mirror, position, records, sums
@@ -34,10 +36,6 @@ PAGE = 500
 """Documents that are assembled in one unit of work after a snapshot."""
 
 
-class BrakeError(RuntimeError):
-    """Too many records in a row could not be read: something is wrong with the source as a whole."""
-
-
 class Pipeline:
     """One system's pipeline. Made anew from the store after any failure."""
 
@@ -51,14 +49,15 @@ class Pipeline:
         *,
         epoch: str,
         brake: int = 100,
+        most_letters: int = 10_000,
     ) -> None:
+        """`brake` and `most_letters` bound what may be parked; see `Parking`."""
         self._connection = connection
         self._system = system
         self._mapping = mapping
         self._policy = policy
         self._clock = clock
-        self._brake = brake
-        self._bad_in_a_row = 0
+        self._parking = Parking(system, brake, most_letters)
         self._relations = Relations(mapping)
         self._specs = {spec.name: spec for spec in mapping.tables}
         self._versions = {"mapping": mapping.version}
@@ -107,6 +106,66 @@ class Pipeline:
         while self._assemble_page():
             pass
 
+    @contextmanager
+    def work(self) -> Iterator[Work]:
+        """A unit of work of this pipeline's, for what needs no change of the mirror."""
+        with unit_of_work(self._connection, self._system, self._clock(), self._versions, self._policy) as work:
+            yield work
+
+    def mend(self, unit: Unit, note: Callable[[Work], None], *, reread: Root | None = None) -> None:
+        """Apply rows that came by another way than the stream, each with the position that it has in it.
+
+        What the stream has told since is newer and stays. The stream's own position does not move. `note` is called
+        in the same unit of work. With `reread` these are all rows of that document: what leads to them, and sums that
+        they are part of, are made anew from the mirror first, and the document is assembled in any case.
+        """
+        self.catch_up()
+        with unit_of_work(self._connection, self._system, self._clock(), self._versions, self._policy) as work:
+            if reread is not None:
+                keys = [(change.table, change.key) for change in unit.changes]
+                mirror.rewrite_refs(work.cursor, self._system, keys, self._relations.columns())
+                if any(spec.summed and spec.owner for spec in self._owners(reread)):
+                    self._restart_sums(work)
+            self._apply(work, [unit], [] if reread is None else [reread])
+            note(work)
+        self.catch_up()
+
+    def mirrored(self, root: Root) -> set[mirror.Key]:
+        """Every row that the mirror has of a document."""
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            batch = Batch(cursor, self._system, self._mapping, self._relations, [])
+            batch.load([], [root])
+            found = self._relations.rows_of(root, batch.rows)
+            known = {(table, key) for table, rows in found.items() for key in rows}
+            for spec in self._owners(root):
+                owned = mirror.keys_with(cursor, self._system, spec.name, spec.owner or "", root[1])
+                known |= {(spec.name, key) for key in owned}
+        return known
+
+    def wanted(self, root: Root) -> list[tuple[str, str, str]]:
+        """What else than its relations leads to a document's rows: whose sums they are part of."""
+        return [(spec.name, spec.owner or "", root[1]) for spec in self._owners(root)]
+
+    @property
+    def relations(self) -> Relations:
+        """How its rows hang together."""
+        return self._relations
+
+    def _owners(self, root: Root) -> list[TableSpec]:
+        """Tables whose rows add to this kind's sums."""
+        summed = [spec for spec in self._mapping.tables if spec.summed and spec.owner]
+        return summed if root[0] is DocumentKind.CUSTOMER else []
+
+    def assemble_again(self, roots: Sequence[Root], note: Callable[[Work], None]) -> None:
+        """Assemble these documents from the mirror as it stands, and decide on what is new."""
+        self.catch_up()
+        with unit_of_work(self._connection, self._system, self._clock(), self._versions, self._policy) as work:
+            batch = Batch(work.cursor, self._system, self._mapping, self._relations, self._load_lookups(work))
+            batch.load([], roots)
+            told = batch.assemble(roots)
+            self._decide(work, [Telling(f"again:{work.batch}", self._position.commit, told)], retried=True)
+            note(work)
+
     def _start_epoch(self, before: StoredPosition | None, epoch: str) -> None:
         """A log begins. Where another one was read before, its positions say nothing about those of the new one:
         what is mirrored counts as older than anything it tells; its snapshot replaces it and buries the rest.
@@ -150,7 +209,7 @@ class Pipeline:
         with unit_of_work(self._connection, self._system, now, self._versions, self._policy) as work:
             for item in items:
                 if isinstance(item, Unreadable):
-                    self._keep_unreadable(work, item)
+                    self._parking.take_record(work, item)
             for unit in units:
                 if unit.snapshot is not None:
                     self._mirror_page(work, unit)
@@ -162,7 +221,7 @@ class Pipeline:
             position.save_position(work.cursor, self._system, moved, now)
         self._position = moved
         if units:
-            self._bad_in_a_row = 0
+            self._parking.records_are_readable()
 
     def _moved(self, units: Sequence[Unit]) -> StoredPosition:
         moved = self._position
@@ -188,28 +247,19 @@ class Pipeline:
         position.add_pending(work.cursor, self._system, records, self._pending_count)
         self._pending_count += len(records)
 
-    def _keep_unreadable(self, work: Work, item: Unreadable) -> None:
-        self._bad_in_a_row += 1
-        work.dead_letter(item.origin, item.reason, item.payload)
-        log.warning("unreadable record kept", system=self._system, origin=item.origin, reason=item.reason)
-        if self._bad_in_a_row > self._brake:
-            raise BrakeError(
-                f"system {self._system}: more than {self._brake} records in a row could not be read, the last from "
-                f"{item.origin}: {item.reason}; mend the source, then start again: nothing is lost"
-            )
-
     # Transactions.
 
-    def _apply(self, work: Work, units: Sequence[Unit]) -> None:
+    def _apply(self, work: Work, units: Sequence[Unit], roots: Sequence[Root] = ()) -> None:
+        """Apply transactions; `roots` are assembled also where nothing touches them."""
         known = [self._only_captured(unit) for unit in units]
-        if not any(unit.changes for unit in known):
+        if not roots and not any(unit.changes for unit in known):
             return
         batch = Batch(work.cursor, self._system, self._mapping, self._relations, self._load_lookups(work))
-        batch.load(known)
+        batch.load(known, roots)
         tellings = []
         for unit in known:
-            roots = batch.apply(unit)
-            tellings.append(Telling(unit.tx, unit.commit, batch.assemble(roots), self._papers(unit)))
+            touched = dict.fromkeys((*batch.apply(unit), *roots))
+            tellings.append(Telling(unit.tx, unit.commit, batch.assemble(touched), self._papers(unit)))
         self._decide(work, tellings)
         mirror.save_entries(work.cursor, self._system, batch.after, batch.before, self._relations.columns())
         sums.save_sums(work.cursor, self._system, batch.sums_to_save())
@@ -242,7 +292,9 @@ class Pipeline:
                     backlog.add_backlog(work.cursor, self._system, kinds, f"{change.table} {change.key} changed")
                     return
 
-    def _decide(self, work: Work, tellings: Sequence[Telling]) -> None:
+    def _decide(self, work: Work, tellings: Sequence[Telling], *, retried: bool = False) -> None:
+        assembled = (told for telling in tellings for told in telling.assemblies)
+        self._parking.take_documents(work, assembled, retried=retried)
         view = view_for(work.cursor, self._system, tellings)
         for telling in tellings:
             event, parked = event_of(telling, view, work, self._parked)

@@ -15,11 +15,13 @@ import psycopg
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
+from engine.flow.chores import Chores, ReadAgain
 from engine.flow.pipeline import Pipeline
 from engine.flow.vitals import Vitals
 from engine.ports.errors import SourceError
 from engine.ports.mapping import ErpMapping
 from engine.ports.source import Resume, Source, SourceBatch, SourceSetup
+from engine.ports.surveying import Surveyor
 from engine.rules.policy import Policy
 from engine.store.exclusive import take_over
 from engine.store.position import load_position
@@ -27,6 +29,8 @@ from engine.store.unit import Connection
 
 log = structlog.get_logger()
 PART = "source"
+CHORES_EVERY = 0.5
+"""Seconds between two looks at what somebody asks the reader to do beside the stream."""
 _LONGEST_PAUSE = 30.0
 
 
@@ -35,7 +39,8 @@ class Reading(msgspec.Struct, frozen=True):
 
     `open_source` gets where to go on, and whether this is the first attempt of this process. `quiet` seconds without
     a record close the transactions whose end nobody announces. `until_end` stops behind the last record of a source
-    that has one.
+    that has one. `read_again` decodes once more what the source could not, `survey` opens what
+    reads rows beside the stream.
     """
 
     system: str
@@ -46,7 +51,10 @@ class Reading(msgspec.Struct, frozen=True):
     clock: Callable[[], dt.datetime]
     quiet: float = 1.0
     brake: int = 100
+    most_letters: int = 10_000
     until_end: bool = False
+    read_again: ReadAgain | None = None
+    survey: Callable[[], Surveyor | None] = lambda: None
 
 
 class Reader:
@@ -100,16 +108,24 @@ class Reader:
                     reading.clock,
                     epoch=source.epoch,
                     brake=reading.brake,
+                    most_letters=reading.most_letters,
                 )
                 pipeline.catch_up()
-                self._follow(source, pipeline, stop)
+                surveyor = reading.survey()
+                chores = Chores(connection, reading.system, pipeline, reading.read_again, surveyor)
+                self._follow(source, pipeline, chores, stop)
             finally:
                 source.close()
 
-    def _follow(self, source: Source, pipeline: Pipeline, stop: Event) -> None:
+    def _follow(self, source: Source, pipeline: Pipeline, chores: Chores, stop: Event) -> None:
         quiet_since = time.monotonic()
+        chores_since = 0.0
         self._tell(pipeline)
         while not stop.is_set():
+            if time.monotonic() - chores_since > CHORES_EVERY and pipeline.position.snapshot_complete:
+                if chores.step():
+                    self._wake()
+                chores_since = time.monotonic()
             batch = source.poll(0.2)
             if batch is not None:
                 self._take(source, pipeline, batch)

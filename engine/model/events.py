@@ -4,6 +4,7 @@ An event carries its own time: the rules have no clock. What an event led to is 
 """
 
 import datetime as dt
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -109,11 +110,12 @@ class ChoiceUndone(msgspec.Struct, frozen=True, tag="undo"):
 
 
 class FieldDiffers(msgspec.Struct, frozen=True):
-    """One fact of a document: what the ERP's own API says of it, and what is kept."""
+    """One fact of a document: what the ERP's own API says of it, and what is kept. `amount` is the money between."""
 
     name: str
     erp: str | None
     arsync: str | None
+    amount: Decimal | None = None
 
 
 class DocumentCompared(msgspec.Struct, frozen=True, tag="comparison"):

@@ -20,7 +20,8 @@ class TableSpec(msgspec.Struct, frozen=True):
 
     An `optional` table belongs to a module that the ERP may not have. Of a look-up, only a change in `watched`
     columns re-evaluates documents (page by page, before the stream goes on); a new row does so only where
-    `watch_inserts` says it. Rows of a `summed` table add to sums kept for documents.
+    `watch_inserts` says it. Rows of a `summed` table add to sums kept for documents; `owner` is the column that names
+    whose, so that a document's rows can be found again.
     """
 
     name: str
@@ -29,6 +30,7 @@ class TableSpec(msgspec.Struct, frozen=True):
     lookup: bool = False
     optional: bool = False
     summed: bool = False
+    owner: str | None = None
     watch_inserts: bool = False
     watched: tuple[str, ...] = ()
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from engine.model.change import Record
+from engine.model.change import Record, Unreadable
 from engine.ports.finding import Finding
 
 Resume = dict[str, Any]
@@ -118,3 +118,14 @@ class Remote(Protocol):
     def snapshot(self, setup: SourceSetup, tables: Sequence[str], *, whole: bool) -> str:
         """Ask the capture for a snapshot of these tables; returns the request's id. `whole` stops the stream for it
         and begins anew; otherwise the rows come in chunks while the stream goes on. Raises errors of the ports."""
+
+
+@runtime_checkable
+class RereadingKind(Protocol):
+    """A source kind that can decode once more what it could not; asked of a `SourceKind` that may be one."""
+
+    def read_again(self, unreadable: Unreadable) -> Record | None:
+        """The record of a message that was kept, perhaps edited since; an `Unreadable` when it still is one.
+
+        None when there is nothing to do.
+        """

@@ -8,6 +8,7 @@ from engine.model.events import DocumentCompared
 from engine.model.records import ConflictKind
 from engine.rules.conflicts import Problem, dismiss, open_conflicts, raise_conflict
 from engine.rules.desk import Desk, plain
+from engine.rules.policy import Choice
 
 
 def take_comparison(desk: Desk, compared: DocumentCompared) -> None:
@@ -28,9 +29,12 @@ def take_comparison(desk: Desk, compared: DocumentCompared) -> None:
         f"The ERP's API says otherwise of {name} than its change stream has told: {words}.",
         invoice=record,
         fields=tuple(one.name for one in compared.differences),
-        amount=record.doc.balance if record else None,
+        # What is at stake is the money between both sides; customers owe in more than one currency.
+        amount=max((one.amount for one in compared.differences if one.amount is not None), default=None)
+        if record
+        else None,
         subject=compared.document,
         erp=plain({one.name: one.erp for one in compared.differences}),
         ar=plain({one.name: one.arsync for one in compared.differences}),
     )
-    raise_conflict(desk, problem, compared.at, able=())
+    raise_conflict(desk, problem, compared.at, able=(Choice.ACCEPT_ERP,))

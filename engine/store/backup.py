@@ -30,7 +30,7 @@ TABLES = (
     "system", "source_position", "pending_record", "mirror", "mirror_ref", "document_sum", "invoice", "customer",
     "personal", "transition", "intent", "command", "conflict", "journal", "stream_head", "checkpoint",
     "checkpoint_record", "backlog", "dead_letter", "outbound", "feed_position", "inbox_position",
-    "conflict_note",
+    "conflict_note", "dead_letter_version", "chore", "reconciliation",
 )  # fmt: skip
 
 
@@ -110,10 +110,9 @@ def _start_anew(connection: psycopg.Connection[Any], now: dt.datetime, made_at: 
     connection.execute("UPDATE system SET restored_at = %s", (now,))
     # What was published after the backup is not known here: feeds begin again with every document.
     connection.execute("DELETE FROM feed_position")
-    connection.execute(
-        """SELECT setval(pg_get_serial_sequence('dead_letter', 'id'),
-                         (SELECT coalesce(max(id), 0) + 1 FROM dead_letter))"""
-    )
+    for table in ("dead_letter", "chore"):
+        newest = sql.SQL("SELECT setval(pg_get_serial_sequence({}, 'id'), coalesce(max(id), 0) + 1) FROM {}")
+        connection.execute(newest.format(table, sql.Identifier(table)))
 
 
 def _save(connection: psycopg.Connection[Any], archive: zipfile.ZipFile, table: str) -> tuple[int, str]:

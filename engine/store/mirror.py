@@ -77,6 +77,15 @@ def load_tables(cursor: Cursor[Any], system: str, tables: Iterable[str]) -> list
     return [(table, key, _DECODE.decode(row)) for table, key, row in cursor]
 
 
+def keys_with(cursor: Cursor[Any], system: str, table: str, column: str, value: str) -> list[str]:
+    """Keys of the living rows with this value in any column, related or not; reads the whole table."""
+    cursor.execute(
+        "SELECT key FROM mirror WHERE system = %s AND tbl = %s AND row ->> %s = %s AND NOT deleted",
+        (system, table, column, value),
+    )
+    return [str(key) for (key,) in cursor]
+
+
 def root_keys(cursor: Cursor[Any], system: str, table: str, after: str | None, limit: int) -> list[str]:
     """Keys of a root table behind `after`, deleted ones too, in key order."""
     cursor.execute(
@@ -126,6 +135,25 @@ def save_entries(
             "DELETE FROM mirror_ref WHERE system = %s AND tbl = %s AND col = %s AND val = %s AND key = %s", gone
         )
     append(cursor, "mirror_ref", ("system", "tbl", "col", "val", "key"), new)
+
+
+def rewrite_refs(
+    cursor: Cursor[Any], system: str, keys: Iterable[Key], related: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Write the related values of these rows anew, whatever stood there."""
+    entries = load_entries(cursor, system, keys)
+    tables, names = _columns(entries, 2)
+    cursor.execute(
+        """DELETE FROM mirror_ref r USING unnest(%s::text[], %s::text[]) AS wanted (tbl, key)
+           WHERE r.system = %s AND r.tbl = wanted.tbl AND r.key = wanted.key""",
+        (tables, names, system),
+    )
+    now = [
+        (system, table, column, value, key)
+        for (table, key), entry in entries.items()
+        for column, value in _values(None if entry.deleted else entry.row, related.get(table, ())).items()
+    ]
+    append(cursor, "mirror_ref", ("system", "tbl", "col", "val", "key"), now)
 
 
 def sweep(cursor: Cursor[Any], system: str, snapshot: str, position: int) -> int:

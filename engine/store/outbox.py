@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from psycopg import Cursor
 
+from engine.store.letters import PARKING_DEFECTS
 from engine.store.records import choices_due
 
 _DUE = """
@@ -16,6 +17,9 @@ _DUE = """
     WHERE c.system = %(system)s AND c.current AND c.due_at <= %(now)s
       AND c.state IN ('pending', 'unknown', 'part_done')
       AND (c.lease_until IS NULL OR c.lease_until < %(now)s)
+      AND NOT EXISTS (
+        SELECT 1 FROM dead_letter l WHERE l.system = c.system AND l.document = 'command/' || c.key
+          AND (l.state = 'dropped' OR (l.state = 'open' AND l.times >= %(parking)s)))
       AND (c.state <> 'pending' OR (%(sending)s AND NOT EXISTS (
         SELECT 1 FROM system s WHERE s.name = c.system AND s.paused_at IS NOT NULL)))
       AND (c.state <> 'pending' OR NOT EXISTS (
@@ -49,9 +53,12 @@ def next_due(cursor: Cursor[Any], system: str, now: dt.datetime, *, sending: boo
 
     Commands of one customer go out in the order in which they were decided, one at a time; one that pays an invoice
     waits until the change stream has shown what was paid on it before, for until then its guard is out of date.
-    Without `sending`, and while the system is paused, only what has left already is looked after.
+    Without `sending`, and while the system is paused, only what has left already is looked after. One that is parked
+    by a dead letter, because the target failed on it again and again, is left alone until that is retried.
     """
-    row = cursor.execute(_DUE, {"system": system, "now": now, "sending": sending}).fetchone()
+    row = cursor.execute(
+        _DUE, {"system": system, "now": now, "sending": sending, "parking": PARKING_DEFECTS}
+    ).fetchone()
     return str(row[0]) if row else None
 
 
@@ -60,7 +67,8 @@ def claim(
 ) -> str | None:
     """Take the lease of the next command that is due; its row stays locked to the end of the transaction."""
     row = cursor.execute(
-        f"{_DUE} FOR UPDATE OF c SKIP LOCKED", {"system": system, "now": now, "sending": sending}
+        f"{_DUE} FOR UPDATE OF c SKIP LOCKED",
+        {"system": system, "now": now, "sending": sending, "parking": PARKING_DEFECTS},
     ).fetchone()
     if row is None:
         return None

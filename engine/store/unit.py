@@ -121,14 +121,6 @@ class Unit:
         kind, _, key = name.partition("/")
         (self._parked_invoices if kind == "invoice" else self._parked_customers)[key] = reason
 
-    def dead_letter(self, origin: str, reason: str, payload: str, document: str | None = None) -> None:
-        """Keep what could not be processed."""
-        self.cursor.execute(
-            """INSERT INTO dead_letter (system, document, origin, reason, payload, at)
-               VALUES (%s, %s, %s, %s, %s, %s)""",
-            (self.system, document, origin, reason, payload, self.now),
-        )
-
     def flush(self) -> None:
         """Write everything that was handed in; the transaction's end makes it true."""
         cursor, system, decided = self.cursor, self.system, self._decided

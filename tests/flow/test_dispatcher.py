@@ -1,6 +1,7 @@
 """Every way in which a send can end: nothing is written twice, nothing is lost, and nothing leaves unrecorded."""
 
 import datetime as dt
+import json
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -17,8 +18,9 @@ from engine.model.commands import Found, Outcome, Write, command_key
 from engine.model.intents import Allocation, ApplyPayment
 from engine.ports.target import Guard
 from engine.rules.policy import Policy
-from engine.store import brake, intent_queries, records
+from engine.store import brake, intent_queries, letters, records
 from engine.store.journal import verify_chain
+from engine.store.letters import PARKING_DEFECTS, Letter
 from engine.store.unit import Connection, unit_of_work
 from tests.flow.erp_with_faults import DAY, Clock, FaultyErp
 
@@ -107,6 +109,10 @@ class House:
     def conflicts(self, name: str) -> list[str]:
         with self.connection.cursor() as cursor:
             return sorted(str(c.kind) for c in records.load_conflicts(cursor, self.system, [name]).values())
+
+    def letters(self) -> list[Letter]:
+        with self.connection.cursor() as cursor:
+            return letters.find(cursor, letters.Filter(system=self.system))
 
     def lease(self, key: str) -> tuple[str | None, dt.datetime | None]:
         row = self.connection.execute(
@@ -277,6 +283,28 @@ def test_a_defect_of_the_target_counts_as_no_answer(house: House) -> None:
     house.clock.pass_(80)
     house.drain()
     assert (house.intent("p"), len(house.erp.effects)) == ("done", 1)
+
+
+def test_a_target_that_fails_again_and_again_parks_the_command_until_it_is_retried(house: House) -> None:
+    house.invoice("1")
+    house.invoice("2", customer="8")
+    key = house.pay("p", i1="100.00")
+    house.erp.faults = ["crash"] * PARKING_DEFECTS
+    while house.erp.faults:
+        house.steps()
+        house.clock.pass_(80)
+    (letter,) = house.letters()
+    assert (letter.document, letter.times, letter.kind) == (f"command/{key}", PARKING_DEFECTS, "command")
+    assert json.loads(letter.payload)["amount"] == "100.00"
+    other = house.pay("q", i2="100.00")
+    house.drain()
+    assert house.command(key).state == "unknown", "it waits for somebody"
+    assert house.command(other).state == "confirmed", "and nothing else does"
+    with unit_of_work(house.connection, house.system, house.clock()) as work:
+        letters.close(work, [letter.id], "retried", "me", "target mended")
+    house.clock.pass_(80)
+    house.drain()
+    assert (house.intent("p"), len(house.erp.effects)) == ("done", 2)
 
 
 @pytest.mark.parametrize("done", [True, False])

@@ -24,7 +24,8 @@ _HEAD = """\
 # port = 9464                   # /health and /metrics on 127.0.0.1; 0 chooses a free port
 # batch_size = 2000             # records applied and committed together
 # quiet_seconds = 1.0           # without a record for this long, transactions without an end are closed
-# brake = 100                   # more unreadable records in a row stop the source
+# brake = 100                   # more unreadable records or documents in a row stop the source
+# most_letters = 10000          # and so do more open dead letters
 """
 _SYSTEM = """
 [systems.{name}]
@@ -37,6 +38,11 @@ connector = "{connector}"
 # per_second = 2                # the pace of sends; without it as fast as the ERP answers
 # commands_per_hour = 1000      # more within an hour pauses the system until `arsync resume`
 # money_per_hour = {{ EUR = "250000", USD = "100000" }}
+
+[systems.{name}.reconcile]
+# every = "6h"                  # hold every document against the ERP's API; s, m, h or d. Without it: never
+# repair = false                # true reads the rows of what differs again, with their position
+# patience_seconds = 60         # how long to wait for the mirror, each time
 
 [systems.{name}.policy]
 # settle_seconds = 300          # an accepted command waits this long for its echo

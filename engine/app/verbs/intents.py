@@ -30,27 +30,27 @@ def schema() -> None:
 def submit(settings: tuple[Config, Path], file: IO[bytes], json_: bool) -> None:  # noqa: FBT001
     """Take intents from FILE (- is standard input), one JSON object a line.
 
-    The same line again changes nothing. Lines that cannot be taken are named and make the exit code 1; the others
-    are taken all the same.
+    The same line again changes nothing. Lines that cannot be taken are named, are kept as dead letters (`arsync
+    deadletters`), and make the exit code 1; the others are taken all the same.
     """
-    import getpass
-
     import msgspec
 
+    from engine.app.actor import me
     from engine.app.wiring import now, open_doors, open_store
-    from engine.flow.intake import NotTaken, submit_all
+    from engine.flow.intake import NotTaken, keep_refused, submit_all
 
     config, folder = settings
     lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
+    taken: list[dict[str, Any]] = []
+    refused: list[tuple[int, bytes, str]] = []
     with open_store(config, folder) as store, store.connect() as connection:
         doors = open_doors(connection, config)
-        results = submit_all(connection, doors, [line for _, line in lines], now, f"user {getpass.getuser()}")
-    taken: list[dict[str, Any]] = []
-    troubles: list[str] = []
-    for (number, _), result in zip(lines, results, strict=True):
-        why = result.reason if isinstance(result, NotTaken) else result.trouble
-        troubles += [f"line {number}: {why}"] if why is not None else []
-        taken += [] if isinstance(result, NotTaken) else [msgspec.to_builtins(result)]
+        results = submit_all(connection, doors, [line for _, line in lines], now, f"user {me()}")
+        for (number, line), result in zip(lines, results, strict=True):
+            why = result.reason if isinstance(result, NotTaken) else result.trouble
+            refused += [(number, line, why)] if why is not None else []
+            taken += [] if isinstance(result, NotTaken) else [msgspec.to_builtins(result)]
+        kept = keep_refused(connection, doors, [(line, why) for _, line, why in refused], now)
     if json_:
         click.echo(json.dumps(taken, indent=2))
     else:
@@ -58,9 +58,10 @@ def submit(settings: tuple[Config, Path], file: IO[bytes], json_: bool) -> None:
             known = " (known before)" if one["known"] else ""
             reason = f": {one['reason']}" if one["reason"] else ""
             click.echo(f"{one['id']} {one['state']}{reason}{known}")
-    for trouble in troubles:
-        click.echo(f"arsync: {trouble}", err=True)
-    if troubles:
+    for (number, _, trouble), letter in zip(refused, kept, strict=True):
+        ending = f"; kept as dead letter {letter}" if letter is not None else ""
+        click.echo(f"arsync: line {number}: {trouble}{ending}", err=True)
+    if refused:
         raise SystemExit(1)
 
 

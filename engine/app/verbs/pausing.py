@@ -1,11 +1,10 @@
 """`arsync pause` and `arsync resume`: hold back what is sent to one ERP, without stopping to read it."""
 
-import getpass
-from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from engine.app.actor import me
 from engine.app.config import Config
 
 
@@ -30,7 +29,7 @@ def pause(settings: tuple[Config, Path], system: str, why: str) -> None:
             click.echo(f"{system} is paused already, since {known.at.isoformat()} by {known.by}: {known.why}")
             return
         with unit_of_work(connection, system, now()) as work:
-            brake.pause(work, _me(), why)
+            brake.pause(work, me(), why)
     click.echo(f"{system} is paused; `arsync resume {system}` lets it go on")
 
 
@@ -49,12 +48,5 @@ def resume(settings: tuple[Config, Path], system: str) -> None:
         store.connect() as connection,
         unit_of_work(connection, system, now()) as work,
     ):
-        changed = brake.resume(work, _me())
+        changed = brake.resume(work, me())
     click.echo(f"{system} goes on" if changed else f"{system} was not paused")
-
-
-def _me() -> str:
-    """Who sits at this machine, as far as it knows."""
-    with suppress(OSError, KeyError):
-        return getpass.getuser()
-    return "unknown"

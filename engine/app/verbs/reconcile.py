@@ -1,8 +1,13 @@
-"""`arsync reconcile`: every document against the ERP's own API."""
+"""`arsync reconcile`: every document against the ERP's own API, and the proof that both are the same.
+
+Exit codes: 0 the same (or put right by --repair); 1 something differs; 2 called wrongly; 3 nothing can be said, or
+not of every document: the ERP or the mirror cannot be asked now, or documents kept changing.
+"""
 
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,45 +17,64 @@ from engine.app.printing import as_json, show_table
 
 @click.command()
 @click.argument("system")
-@click.option(
-    "--patience", default=30.0, show_default=True, help="Seconds that a difference may take to go away by itself."
-)
+@click.option("--repair", is_flag=True, help="Let the daemon read the rows of what differs again, then look again.")
+@click.option("--patience", default=30.0, show_default=True, help="Seconds to wait for the mirror, each time.")
 @as_json
 @click.pass_obj
-def reconcile(settings: tuple[Config, Path], system: str, patience: float, json_: bool) -> None:  # noqa: FBT001
-    """Compare every invoice and customer of SYSTEM with what the ERP's API says of it now.
+def reconcile(settings: tuple[Config, Path], system: str, repair: bool, patience: float, json_: bool) -> None:  # noqa: FBT001
+    """Compare every invoice and customer of SYSTEM with what the ERP's API says of it.
 
-    Reads only. Run it beside the daemon: what has just changed is read again until the change stream has brought it.
-    The exit code is 1 when there are differences.
+    Run it beside the daemon. Each page is read between two positions of the ERP's log and judged once the mirror has
+    passed the second; a document that changed in between is read again, so that what is only under way is no
+    difference. Differences become conflicts of the kind drift, which close by themselves when a later reconcile finds
+    the match. Nothing that the API says is taken into the mirror.
     """
-    import msgspec
-
-    from engine.app import registry
+    from engine.app.actor import me
+    from engine.app.reconciling import reconcile_system
     from engine.app.wiring import open_store
-    from engine.flow import reconciling
-    from engine.store import records
+    from engine.flow.reconciling import MirrorBehindError
+    from engine.ports.errors import ConfigError, ConnectorError
 
     config, folder = settings
-    chosen = config.systems.get(system)
-    if chosen is None or not chosen.target:
-        known = ", ".join(name for name, one in config.systems.items() if one.target) or "none"
-        raise click.ClickException(f"there is no system {system} with a target; those that have one: {known}")
-    target = registry.connector(chosen.connector).open_target(chosen.target)
-    try:
-        with open_store(config, folder) as store, store.connect() as connection:
-            kept = partial(records.kept_documents, connection, system)
-            compared = reconciling.reconcile(target, kept, patience=patience, told=partial(click.echo, err=True))
-    finally:
-        target.close()
-    rows = [msgspec.to_builtins(one) for one in compared.differences]
-    counts = f"{compared.invoices} invoices, {compared.customers} customers"
+    with open_store(config, folder) as store, store.connect() as connection:
+        try:
+            report = reconcile_system(
+                connection, config, folder, system, repair=repair, by=me(), patience=patience,
+                told=partial(click.echo, err=True),
+            )  # fmt: skip
+        except ConfigError:
+            raise
+        except (ConnectorError, MirrorBehindError) as error:
+            click.echo(f"arsync: {error}", err=True)
+            raise SystemExit(3) from None
+    _print(report, json_=json_)
+    if not report.proven:
+        raise SystemExit(1 if report.left else 3)
+
+
+def _print(report: Any, *, json_: bool) -> None:
+    import msgspec
+
+    left = [msgspec.to_builtins(one) for one in report.left]
     if json_:
-        report = {"invoices": compared.invoices, "customers": compared.customers, "differences": rows}
-        click.echo(json.dumps(report, indent=2))
-    elif rows:
-        show_table(rows, json_=False, columns=("kind", "key", "number", "field", "erp", "arsync"))
-        click.echo(f"{counts}: {len(rows)} differences")
+        told = {
+            "invoices": report.invoices, "customers": report.customers, "verified_through": report.position,
+            "proven": report.proven, "differences": left, "by_field": report.by_field(),
+            "repaired": len({one.document for one in report.found} - {one.document for one in report.left}),
+            "unsettled": list(report.unsettled), "seconds": round(report.seconds, 3),
+        }  # fmt: skip
+        click.echo(json.dumps(told, indent=2))
+        return
+    if left:
+        show_table(left, json_=False, columns=("document", "number", "field", "erp", "arsync", "amount", "currency"))
+        click.echo("")
+        show_table(report.by_field(), json_=False, columns=("field", "documents", "amount", "currency"))
+    for name in report.unsettled:
+        click.echo(f"{name} kept changing; nothing can be said of it")
+    repaired = len({one.document for one in report.found}) - len({one.document for one in report.left})
+    mended = f", {repaired} documents repaired" if repaired else ""
+    if report.proven:
+        through = "" if report.position is None else f", verified through {report.position}"
     else:
-        click.echo(f"{counts}: 0 differences")
-    if rows:
-        raise SystemExit(1)
+        through = "" if report.position is None else f"; the others are the same through {report.position}"
+    click.echo(f"{report.invoices} invoices, {report.customers} customers: {len(left)} differences{mended}{through}")

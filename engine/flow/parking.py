@@ -1,0 +1,90 @@
+"""Keeps what the pipeline could not process, and says when it is too much in a row.
+
+One bad record, or one bad document, stops nothing but itself: it is a dead letter, and its document is parked with
+its last readable state. Too many in a row mean that source or mapping is broken as a whole: then the source stops,
+and nothing of that batch is acknowledged.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+from engine.flow.batch import Told
+from engine.model.canonical import canonical_bytes
+from engine.model.change import Unreadable
+from engine.store import letters
+from engine.store.letters import LetterKind
+from engine.store.unit import Unit as Work
+
+log = structlog.get_logger()
+
+
+class BrakeError(RuntimeError):
+    """Too much in a row could not be read: something is wrong with the source or the mapping as a whole."""
+
+
+class Parking:
+    """One pipeline's count of what it could not process."""
+
+    def __init__(self, system: str, brake: int, most_letters: int) -> None:
+        """More than `brake` in a row, or more than `most_letters` open letters, stop the source."""
+        self._system = system
+        self._brake = brake
+        self._most_letters = most_letters
+        self._records_in_a_row = 0
+        self._documents_in_a_row = 0
+
+    def take_record(self, work: Work, item: Unreadable) -> None:
+        """Keep a record that could not be decoded.
+
+        Raises:
+            BrakeError: it is one too many.
+        """
+        self._records_in_a_row += 1
+        self._keep(work, LetterKind.CHANGE, item.origin, item.reason, item.payload, key=item.key)
+        log.warning("unreadable record kept", system=self._system, origin=item.origin, reason=item.reason)
+        if self._records_in_a_row > self._brake:
+            raise BrakeError(
+                f"system {self._system}: more than {self._brake} records in a row could not be read, the last from "
+                f"{item.origin}: {item.reason}; mend the source, then start again: nothing is lost"
+            )
+
+    def records_are_readable(self) -> None:
+        """A transaction could be read: what was unreadable before was no series."""
+        self._records_in_a_row = 0
+
+    def take_documents(self, work: Work, assembled: Iterable[Told], *, retried: bool = False) -> None:
+        """Keep what could not be assembled, with the rows at fault; what is readable again needs its letter no more.
+
+        What is `retried` by hand says nothing about the stream, and counts for no series.
+
+        Raises:
+            BrakeError: it is one too many.
+        """
+        readable: set[str] = set()
+        for told in assembled:
+            name = f"{told.root[0]}/{told.root[1]}"
+            if told.trouble is None:
+                readable.add(name)
+                self._documents_in_a_row = 0 if not retried else self._documents_in_a_row
+                continue
+            readable.discard(name)
+            self._documents_in_a_row += not retried
+            payload = canonical_bytes(told.rows).decode()
+            self._keep(work, LetterKind.DOCUMENT, "mapping", told.trouble, payload, document=name)
+            log.warning("document parked", system=self._system, document=name, reason=told.trouble)
+            if self._documents_in_a_row > self._brake:
+                raise BrakeError(
+                    f"system {self._system}: more than {self._brake} documents in a row could not be read, the last "
+                    f"{name}: {told.trouble}; mend the mapping or the ERP's tables, then start again: nothing is lost"
+                )
+        letters.heal(work.cursor, self._system, work.now, readable)
+
+    def _keep(self, work: Work, kind: LetterKind, origin: str, reason: str, payload: str, **more: Any) -> None:
+        letters.keep(work.cursor, self._system, work.now, kind, origin=origin, reason=reason, payload=payload, **more)
+        if letters.count_open(work.cursor, self._system) > self._most_letters:
+            raise BrakeError(
+                f"system {self._system}: more than {self._most_letters} dead letters are open; work them with "
+                "`arsync deadletters`, then start again: nothing is lost"
+            )

@@ -1,0 +1,206 @@
+"""What cannot be processed is kept whole, once for each cause, parks only itself, and goes the normal way later."""
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+
+from connectors.debezium.envelope import read_again
+from connectors.tryton.mapping import TrytonMapping
+from engine.app.wiring import enter_system
+from engine.flow.chores import Chores
+from engine.flow.parking import BrakeError
+from engine.flow.pipeline import Pipeline
+from engine.model.change import Op, Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unreadable
+from engine.ports.source import SourceBatch
+from engine.rules.policy import Policy
+from engine.store import chores, letters, queries
+from engine.store.chores import ChoreKind
+from engine.store.letters import Filter, Letter
+from engine.store.unit import Connection, unit_of_work
+
+NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
+
+
+def party(key: int, name: str | None, lsn: int, op: Op = Op.READ, tx: str | None = None, **marks: Any) -> RowChange:
+    row = {"id": key, "code": str(key), "active": True, "create_date": 1, "write_date": None}
+    if name is not None:
+        row["name"] = name
+    return RowChange("party_party", str(key), op, row, lsn, tx, 1_000_000, **marks)
+
+
+def message(key: int, name: str, lsn: int) -> str:
+    """An update as Debezium sends it."""
+    after = {"id": key, "code": str(key), "active": True, "create_date": 1, "write_date": None, "name": name}
+    source = {"table": "party_party", "lsn": lsn, "txId": 9, "ts_us": 2_000_000, "snapshot": "false"}
+    return json.dumps({"op": "u", "before": None, "after": after, "source": source})
+
+
+def streamed(tx: str, lsn: int, *rows: Record) -> list[Record]:
+    return [TransactionBegin(tx), *rows, TransactionEnd(tx, lsn, len(rows), 2_000_000)]
+
+
+class House:
+    """One system's pipeline and what it keeps."""
+
+    def __init__(self, connection: Connection, system: str, *, brake: int = 100, most_letters: int = 100) -> None:
+        enter_system(connection, system, "tryton")
+        self.connection, self.system = connection, system
+        self.pipeline = Pipeline(connection, system, TrytonMapping(), Policy(), lambda: NOW, epoch="log@1",
+                                 brake=brake, most_letters=most_letters)  # fmt: skip
+        self.chores = Chores(connection, system, self.pipeline, read_again)
+        self._place = 0
+
+    def take(self, *records: Record) -> None:
+        self._place += 1
+        self.pipeline.take(SourceBatch(list(records), {"place": self._place}))
+
+    def snapshot(self, *names: str) -> None:
+        rows = [party(n, name, 100, snapshot=SnapshotMark.ROW) for n, name in enumerate(names, 1)]
+        self.take(*rows[:-1], party(len(names), names[-1], 100, snapshot=SnapshotMark.LAST))
+
+    def names(self) -> dict[str, str]:
+        with self.connection.cursor() as cursor:
+            return {row["key"]: row["name"] for row in queries.list_customers(cursor, self.system)}
+
+    def parked(self) -> dict[str, str | None]:
+        with self.connection.cursor() as cursor:
+            return {row["key"]: row["parked"] for row in queries.list_customers(cursor, self.system)}
+
+    def letters(self, state: str | None = "open") -> list[Letter]:
+        with self.connection.cursor() as cursor:
+            return letters.find(cursor, Filter(system=self.system, state=state))
+
+    def retry(self, letter: Letter) -> tuple[str, str | None]:
+        with unit_of_work(self.connection, self.system, NOW) as work:
+            (asked,) = chores.ask(work, ChoreKind.RETRY_LETTER, [str(letter.id)], "me", "mended")
+        assert self.chores.step() == 1
+        with self.connection.cursor() as cursor:
+            (chore,) = chores.by_id(cursor, [asked])
+        return chore.state, chore.told
+
+    def choices(self) -> list[dict[str, Any]]:
+        rows = self.connection.execute(
+            "SELECT body FROM journal WHERE stream = %s ORDER BY seq", (f"{self.system}/operators",)
+        )
+        return [json.loads(body)["input"] for (body,) in rows]
+
+
+@pytest.fixture
+def house(connection: Connection, request: pytest.FixtureRequest) -> House:
+    made = House(connection, request.node.name[:40])
+    made.snapshot("One", "Two")
+    return made
+
+
+def test_a_document_that_cannot_be_read_is_kept_once_with_its_rows(house: House) -> None:
+    for lsn in (200, 210, 220):
+        house.take(*streamed(str(lsn), lsn + 5, party(1, None, lsn, Op.UPDATE, str(lsn), bordered=True)))
+    (letter,) = house.letters()
+    assert (letter.kind, letter.document, letter.times) == ("document", "customer/1", 3)
+    assert "name" in letter.reason
+    assert json.loads(letter.payload) == {"party_party": {"1": party(1, None, 220).row}}
+    assert house.parked() == {"1": letter.reason, "2": None}
+    assert house.names() == {"1": "One", "2": "Two"}, "the last readable state stays"
+    house.take(*streamed("230", 235, party(2, "Zwei", 230, Op.UPDATE, "230", bordered=True)))
+    assert house.names()["2"] == "Zwei", "the stream goes on"
+
+
+def test_a_parked_document_that_can_be_read_again_needs_nobody(house: House) -> None:
+    house.take(*streamed("200", 205, party(1, None, 200, Op.UPDATE, "200", bordered=True)))
+    house.take(*streamed("210", 215, party(1, "Uno", 210, Op.UPDATE, "210", bordered=True)))
+    assert (house.letters(), house.parked()["1"], house.names()["1"]) == ([], None, "Uno")
+    (letter,) = house.letters("healed")
+    assert letter.closed_by == "arsync"
+    house.take(*streamed("220", 225, party(1, None, 220, Op.UPDATE, "220", bordered=True)))
+    assert [one.id for one in house.letters()] != [letter.id], "the next time is another letter"
+
+
+def test_a_document_is_read_again_after_the_mapping_was_mended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.take(*streamed("200", 205, party(1, None, 200, Op.UPDATE, "200", bordered=True)))
+    (letter,) = house.letters()
+    state, told = house.retry(letter)
+    assert (state, told) == ("failed", letter.reason)
+    assert [one.id for one in house.letters()] == [letter.id]
+    from connectors.tryton import mapping
+
+    monkeypatch.setattr(mapping, "_personal", lambda key, *_rows: {"name": f"party {key}"})
+    assert house.retry(letter)[0] == "done"
+    assert (house.letters(), house.names()["1"], house.parked()["1"]) == ([], "party 1", None)
+
+
+def test_a_change_is_mended_and_applied_where_it_belongs(house: House) -> None:
+    broken = Unreadable("tryton.public.party_party", "no JSON", message(1, "Uno", 200)[:-1], '{"id": 1}')
+    house.take(*streamed("9", 205, broken, party(2, "Zwei", 201, Op.UPDATE, "9", bordered=True)))
+    (letter,) = house.letters()
+    assert (letter.payload, letter.key, house.names()) == (broken.payload, broken.key, {"1": "One", "2": "Zwei"})
+    state, told = house.retry(letter)
+    assert state == "failed"
+    assert "JSON" in (told or "")
+    with unit_of_work(house.connection, house.system, NOW) as work:
+        assert letters.edit(work, letter.id, message(1, "Uno", 200), "me", "cut off") == 2
+    with house.connection.cursor() as cursor:
+        (old,) = letters.versions(cursor, letter.id)
+    assert (old["version"], old["payload"], old["by"]) == (1, broken.payload, "me")
+    assert house.retry(house.letters()[0]) == ("done", "party_party 1 was applied")
+    assert (house.names()["1"], house.letters()) == ("Uno", [])
+    kinds = [choice.keys() & {"chore", "deadletter", "deadletters"} for choice in house.choices()]
+    assert kinds == [{"chore"}, {"deadletter"}, {"chore"}, {"deadletters"}]
+
+
+def test_a_change_that_is_retried_late_does_not_undo_what_came_after_it(house: House) -> None:
+    broken = Unreadable("t.public.party_party", "no JSON", message(1, "Uno", 200), '{"id": 1}')
+    house.take(*streamed("9", 205, broken))
+    house.take(*streamed("10", 225, party(1, "Eins", 220, Op.UPDATE, "10", bordered=True)))
+    assert house.retry(house.letters()[0])[0] == "done"
+    assert house.names()["1"] == "Eins"
+
+
+def test_the_same_message_again_is_the_same_letter_and_a_dropped_one_is_kept_on_record(house: House) -> None:
+    broken = Unreadable("t.public.party_party", "no JSON", "{", '{"id": 1}')
+    for lsn in (205, 215):
+        house.take(*streamed(str(lsn), lsn, broken))
+    (letter,) = house.letters()
+    assert letter.times == 2
+    with unit_of_work(house.connection, house.system, NOW) as work:
+        assert letters.close(work, [letter.id], "dropped", "me", "a test") == [letter.id]
+        assert letters.close(work, [letter.id], "dropped", "me", "a test") == []
+    (dropped,) = house.letters("dropped")
+    assert (dropped.closed_by, dropped.closed_why, dropped.payload) == ("me", "a test", "{")
+    assert house.choices()[-1] == {"deadletters": [letter.id], "choice": "dropped", "by": "me", "why": "a test"}
+
+
+def test_too_many_documents_in_a_row_stop_the_source(connection: Connection) -> None:
+    house = House(connection, "brake-documents", brake=3)
+    house.snapshot("One", "Two", "Three", "Four", "Five")
+    bad = [party(n, None, 200 + n, Op.UPDATE, "200", bordered=True) for n in range(1, 4)]
+    house.take(*streamed("200", 210, *bad))
+    assert len(house.letters()) == 3
+    for letter in house.letters():
+        assert house.retry(letter)[0] == "failed", "what people retry is no series"
+    with pytest.raises(BrakeError, match=r"more than 3 documents in a row.*customer/4"):
+        house.take(*streamed("220", 230, party(4, None, 220, Op.UPDATE, "220", bordered=True)))
+    assert len(house.letters()) == 3, "nothing of that batch is kept, it comes again"
+
+
+def test_more_open_letters_than_are_allowed_stop_the_source(connection: Connection) -> None:
+    house = House(connection, "brake-letters", most_letters=2)
+    house.snapshot("One")
+    for number in range(2):
+        house.take(*streamed(str(number), 200 + number, Unreadable("t", "bad", f"{{{number}", None)))
+    with pytest.raises(BrakeError, match="more than 2 dead letters are open; work them with `arsync deadletters`"):
+        house.take(*streamed("7", 300, Unreadable("t", "bad", "{7", None)))
+
+
+def test_what_the_ar_side_does_to_a_parked_document_leaves_it_parked(house: House) -> None:
+    house.take(*streamed("200", 205, party(1, None, 200, Op.UPDATE, "200", bordered=True)))
+    from engine.flow.entering import load_view
+    from engine.rules.desk import Decision
+    from engine.store.journal import Entry
+
+    with unit_of_work(house.connection, house.system, NOW) as work:
+        view = load_view(work.cursor, house.system, customers=["1"])
+        decision = Decision(customers={"1": view.customers["1"]})
+        work.record(Entry(f"{house.system}/intents", "intent", NOW, {}, {}, []), decision)
+    assert house.parked()["1"] is not None
