@@ -20,6 +20,7 @@ _VERBS = {
     "stats": ("stats", "stats"),
     "undo": ("resolve", "undo"),
     "watch": ("watch", "watch"),
+    "work": ("work", "work"),
 }
 
 
