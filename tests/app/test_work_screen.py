@@ -210,8 +210,8 @@ def test_a_choice_that_is_not_possible_says_why(desk: House, sit: Callable[[Act]
 
 
 def test_a_hundred_thousand_are_scrolled_and_only_what_is_seen_is_read(
-    desk: House,
-    sit: Callable[[Act], None],  # noqa: F811
+    desk: House,  # noqa: F811
+    sit: Callable[[Act], None],
 ) -> None:
     desk.connection.execute(
         """INSERT INTO conflict (system, id, kind, state, customer, detected_at, record, amount, currency)
