@@ -7,6 +7,7 @@ import msgspec
 from psycopg import Cursor
 
 from engine.store.brake import paused
+from engine.store.drift import last_reconciliation
 from engine.store.position import load_position
 
 _COUNTED = {
@@ -27,7 +28,7 @@ def counts(cursor: Cursor[Any], system: str) -> dict[str, dict[str, int]]:
     found = {what: dict(cursor.execute(query, (system,)).fetchall()) for what, query in _COUNTED.items()}
     for what, query in (
         ("documents_parked", "SELECT 'parked', count(*) FROM invoice WHERE system = %s AND parked IS NOT NULL"),
-        ("dead_letters", "SELECT 'kept', count(*) FROM dead_letter WHERE system = %s"),
+        ("dead_letters", "SELECT kind, count(*) FROM dead_letter WHERE system = %s AND state = 'open' GROUP BY 1"),
     ):
         found[what] = dict(cursor.execute(query, (system,)).fetchall())
     return found
@@ -41,6 +42,7 @@ def status(cursor: Cursor[Any], system: str) -> dict[str, Any]:
            WHERE system = %s AND current AND state IN ('pending', 'sent', 'unknown', 'stale', 'part_done')""",
         (system,),
     ).fetchone()
+    verified = last_reconciliation(cursor, system)
     told = dt.datetime.fromtimestamp(position.source_us / 1e6, dt.UTC) if position and position.source_us else None
     applied = position.updated_at if position else None
     return {
@@ -52,6 +54,7 @@ def status(cursor: Cursor[Any], system: str) -> dict[str, Any]:
         "last_commit_at": applied.isoformat() if applied else None,
         "lag_seconds": round((applied - told).total_seconds(), 3) if applied and told else None,
         "paused": msgspec.to_builtins(paused(cursor, system)),
+        "reconciled": msgspec.to_builtins(verified),
         "oldest_open_command_at": oldest[0].isoformat() if oldest and oldest[0] else None,
         **counts(cursor, system),
     }

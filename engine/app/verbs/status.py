@@ -47,8 +47,18 @@ def _print(one: dict[str, Any]) -> None:
     snapshot = "complete" if one["snapshot_complete"] else "not complete"
     click.echo(f"  read to position {one['position'] or '-'}, snapshot {snapshot}")
     click.echo(f"  last change {one['last_change_at'] or '-'}, applied after {'-' if lag is None else f'{lag} s'}")
+    if one["reconciled"]:
+        click.echo(f"  {_verified(one['reconciled'])}")
     if one["paused"]:
         click.echo(f"  PAUSED since {one['paused']['at']} by {one['paused']['by']}: {one['paused']['why']}")
     for what in ("invoices", "intents", "commands", "conflicts", "documents_parked", "dead_letters"):
         states = ", ".join(f"{count} {state}" for state, count in one[what].items() if count) or "none"
         click.echo(f"  {what.replace('_', ' '):17} {states}")
+
+
+def _verified(told: dict[str, Any]) -> str:
+    """What the last reconcile found."""
+    if told["differences"] or told["unsettled"]:
+        return f"reconciled {told['at']}: {told['differences']} differences, {told['unsettled']} not settled"
+    through = "" if told["position"] is None else f", verified through position {told['position']}"
+    return f"reconciled {told['at']}: the same as the ERP{through}"
