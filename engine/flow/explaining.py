@@ -18,8 +18,8 @@ from engine.store import conflict_queries as queries
 from engine.store import records
 
 _SECRETS = (
-    re.compile(r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|session|authorization)[\"']?\s*[=:]\s*)(\S+)"),
-    re.compile(r"(?i)(bearer\s+)(\S+)"),
+    re.compile(r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|session)[\"']?\s*[=:]\s*)(\S+)"),
+    re.compile(r"(?i)((?:bearer|basic)\s+)([\w.+/=~-]{8,})"),
     re.compile(r"(://[^/\s:@]+:)([^@\s/]+)(?=@)"),
 )
 

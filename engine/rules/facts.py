@@ -10,7 +10,7 @@ from engine.model.documents import Invoice
 from engine.model.records import InvoiceRecord, Past, Word
 from engine.rules.desk import plain
 
-_MOST_PAST = 8
+_MOST_PAST = 4
 _MOST_SHOWN = 4
 
 
