@@ -1,14 +1,24 @@
-"""Writes many rows at once: COPY into a table of the connection's own, then one statement to merge them."""
+"""Writes many rows at once: COPY into a table of the connection's own, then one statement to merge them.
+
+A few rows, as a single intent or answer leads to, go by one plain statement: a COPY costs four round trips.
+"""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from psycopg import Cursor, sql
 
+FEW = 16
+"""Up to so many rows one plain statement is quicker than a COPY."""
+
 
 def append(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Add new rows by COPY."""
+    """Add new rows."""
     if not rows:
+        return
+    if len(rows) <= FEW:
+        cursor.execute(_insert(table, tuple(columns), len(rows)), [value for row in rows for value in row])
         return
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), names)
@@ -24,6 +34,10 @@ def upsert(
     rows = list(rows)
     if not rows:
         return
+    if len(rows) <= FEW:
+        statement = _insert(table, tuple(columns), len(rows)) + _merge(tuple(key), tuple(columns))
+        cursor.execute(statement, [value for row in rows for value in row])
+        return
     staging = f"staging_{table}"
     cursor.execute(
         sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} (LIKE {} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS").format(
@@ -32,17 +46,26 @@ def upsert(
     )
     append(cursor, staging, columns, rows)
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    sets = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(column)) for column in columns if column not in key]
-    action = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(sets)) if sets else sql.SQL("DO NOTHING")
     cursor.execute(
-        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT ({}) {}").format(
-            sql.Identifier(table),
-            names,
-            names,
-            sql.Identifier(staging),
-            sql.SQL(", ").join(map(sql.Identifier, key)),
-            action,
+        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
+            sql.Identifier(table), names, names, sql.Identifier(staging)
         )
+        + _merge(tuple(key), tuple(columns))
     )
     # A unit of work may merge into one table more than once.
     cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(staging)))
+
+
+@lru_cache
+def _insert(table: str, columns: tuple[str, ...], count: int) -> sql.Composed:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    row = sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(columns)))
+    values = sql.SQL(", ").join([row] * count)
+    return sql.SQL("INSERT INTO {} ({}) VALUES {}").format(sql.Identifier(table), names, values)
+
+
+@lru_cache
+def _merge(key: tuple[str, ...], columns: tuple[str, ...]) -> sql.Composed:
+    sets = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(column)) for column in columns if column not in key]
+    action = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(sets)) if sets else sql.SQL("DO NOTHING")
+    return sql.SQL(" ON CONFLICT ({}) {}").format(sql.SQL(", ").join(map(sql.Identifier, key)), action)

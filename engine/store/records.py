@@ -184,10 +184,11 @@ def save_intents(cursor: Cursor[Any], system: str, records: Iterable[IntentRecor
 def save_commands(cursor: Cursor[Any], system: str, records: Mapping[tuple[str, int], CommandRecord]) -> None:
     """Insert or replace commands; only the newest revision of a key stays current. Leases are left as they are."""
     newest = dict(sorted(records))
-    cursor.executemany(
-        "UPDATE command SET current = false WHERE system = %s AND key = %s AND revision < %s",
-        [(system, key, revision) for key, revision in newest.items() if revision > 1],
-    )
+    older = [(system, key, revision) for key, revision in newest.items() if revision > 1]
+    if older:
+        cursor.executemany(
+            "UPDATE command SET current = false WHERE system = %s AND key = %s AND revision < %s", older
+        )
     upsert(
         cursor,
         "command",

@@ -130,6 +130,8 @@ class Unit:
         records.save_commands(cursor, system, decided.commands)
         records.save_conflicts(cursor, system, decided.conflicts.values())
         for table, parked in (("invoice", self._parked_invoices), ("customer", self._parked_customers)):
+            if not parked:
+                continue
             cursor.executemany(
                 f"UPDATE {table} SET parked = %s WHERE system = %s AND key = %s",  # noqa: S608 - one of two names
                 [(reason, system, key) for key, reason in parked.items()],
