@@ -104,6 +104,7 @@ class Grouper:
         elif isinstance(record, Unreadable):
             yield from self._unreadable(record)
         elif record.snapshot in (SnapshotMark.ROW, SnapshotMark.LAST):
+            yield from self._close_loose()
             yield from self._snapshot_row(record)
         else:
             yield from self._complete_snapshot()
