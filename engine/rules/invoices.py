@@ -2,18 +2,16 @@
 written. Our own echoes among it are recognised in `echoes`."""
 
 import datetime as dt
-from collections.abc import Iterable
-from decimal import Decimal
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from engine.model.commands import SetBlock
 from engine.model.documents import Customer, Invoice, LedgerEntry, Phase, SalesOrder
 from engine.model.events import DocumentsTold, Told
 from engine.model.records import CustomerRecord, InvoiceRecord, Word
+from engine.rules.ancestry import ancestors
 from engine.rules.desk import Desk
 from engine.rules.echoes import (
-    Shift,
     book_shifts,
     customer_shifts,
     judge,
@@ -26,15 +24,16 @@ from engine.rules.intents import decide_intent, recheck_command
 from engine.rules.later import close_moot, watch_zero
 from statemachines import CommandState, IntentState, InvoiceState, InvoiceTrigger
 
-_MOST_ANCESTORS = 16
 _CLEARED = (Phase.CLEARED, Phase.FINAL)
 
 
 def take_documents(desk: Desk, told: DocumentsTold) -> None:
     """Apply one ERP transaction to all the documents that it touched, as one decision."""
     changed = [_take_customer(desk, customer) for customer in told.customers]
+    docs = [invoice.document for invoice in told.invoices if isinstance(invoice.document, Invoice)]
+    memos = {doc.reference: doc.number for doc in docs if doc.reference is not None}
     word = Word(told.tx, told.commit, told.at)
-    changed += [_take_invoice(desk, invoice, word) for invoice in told.invoices]
+    changed += [_take_invoice(desk, invoice, word, memos) for invoice in told.invoices]
     changed += [
         paper_shift(desk, paper.document)
         for paper in told.papers
@@ -67,7 +66,7 @@ def _take_customer(desk: Desk, told: Told) -> list[str]:
     return customer_shifts(desk, old, told.document)
 
 
-def _take_invoice(desk: Desk, told: Told, word: Word) -> list[str]:
+def _take_invoice(desk: Desk, told: Told, word: Word, memos: Mapping[str, str | None]) -> list[str]:
     """Take an invoice's new facts; returns the keys of the commands of which it shows more or less than before."""
     old = desk.invoice(told.key)
     doc = told.document
@@ -90,7 +89,7 @@ def _take_invoice(desk: Desk, told: Told, word: Word) -> list[str]:
             version=version,
             guard=told.guard,
             deleted=False,
-            ancestors=_ancestors(desk, old, doc, version, moved),
+            ancestors=ancestors(desk, old, doc, version, moved, memos),
             told=old.told if same else word,
             past=old.past if same else remembered(old),
         )
@@ -164,39 +163,6 @@ def _facts_changed(old: Invoice, new: Invoice) -> bool:
     days = [{day for day, _ in doc.due} for doc in (old, new)]
     grown = both_open and new.balance > old.balance
     return not same or grown or (both_open and bool(days[1] - days[0]))
-
-
-def _ancestors(desk: Desk, old: InvoiceRecord, doc: Invoice, version: str, moved: list[Shift]) -> tuple[str, ...]:
-    """The versions from which this one differs only by what our own commands did."""
-    if version == old.version:
-        return old.ancestors
-    ours, blocks = Decimal(0), old.doc.blocked
-    for shift in moved:
-        command = desk.command(shift.command)
-        write = command.write if command else None
-        if write is not None and write.claims:
-            ours += shift.by
-        elif isinstance(write, SetBlock) and shift.by > 0:
-            blocks = write.blocked
-    explained = (
-        bool(moved)
-        and all(shift.as_promised for shift in moved)
-        and old.doc.phase is Phase.OPEN
-        and (doc.phase is Phase.OPEN or doc.phase in _CLEARED)
-        and doc.balance == old.doc.balance - ours
-        and _same_but_for_payment(msgspec.structs.replace(old.doc, blocked=blocks), doc)
-    )
-    return (old.version, *old.ancestors)[:_MOST_ANCESTORS] if explained else ()
-
-
-def _same_but_for_payment(old: Invoice, new: Invoice) -> bool:
-    """Whether the facts that a decision rests on are the same, but for what a payment takes off the open items."""
-    names = ("company", "type", "customer", "currency", "total_amount", "invoice_date", "blocked")
-    left: dict[dt.date | None, Decimal] = {}
-    for items, sign in ((old.due, old.direction), (new.due, -new.direction)):
-        for day, amount in items:
-            left[day] = left.get(day, Decimal(0)) + sign * amount
-    return all(getattr(old, name) == getattr(new, name) for name in names) and all(x >= 0 for x in left.values())
 
 
 def _look_again(desk: Desk, commands: Iterable[str], at: dt.datetime) -> None:

@@ -473,3 +473,47 @@ def test_what_is_older_than_the_start_date_is_left_to_people(script: Script) -> 
     newer = {**script.about("a1"), "invoice": "2", "basis": script.view.invoices["2"].version}
     script.ask(ApplyReceipt(**newer, receipt="BANK"))
     assert script.intent("a1")[0] == "planned"
+
+
+# Our own echoes make nobody's basis stale
+
+
+def test_our_own_memo_makes_nobodys_basis_stale(script: Script) -> None:
+    before = script.view.invoices["1"].version
+    script.ask(IssueMemo(**script.about("m1"), memo=Memo.CREDIT, date=NOW.date()))
+    script.send(key("m1"))
+    line = Application("70", Decimal("100.00"), "CN1")
+    cleared = invoice(open_amount=Decimal("0.00"), phase=Phase.FINAL, due=(), applications=(line,))
+    script.told(memo("m1", "100.00"), cleared)
+    assert before in script.view.invoices["1"].ancestors
+
+
+def test_what_somebody_else_clears_while_our_memo_is_under_way_makes_a_basis_stale(script: Script) -> None:
+    script.ask(IssueMemo(**script.about("m1"), memo=Memo.CREDIT, date=NOW.date()))
+    script.send(key("m1"))
+    line = Application("70", Decimal("100.00"), "by hand")
+    script.told(invoice(open_amount=Decimal("0.00"), phase=Phase.FINAL, due=(), applications=(line,)))
+    assert script.view.invoices["1"].ancestors == ()
+
+
+def test_our_own_reversal_makes_nobodys_basis_stale(script: Script) -> None:
+    line = Application("70", Decimal("40.00"), "by hand")
+    script.told(invoice(open_amount=Decimal("60.00"), due=((NOW.date(), Decimal("60.00")),), applications=(line,)))
+    before = script.view.invoices["1"].version
+    script.ask(ReverseApplication(**script.about("r1", "40.00"), item="70"))
+    script.send(key("r1"))
+    script.told(invoice())
+    assert script.intent("r1")[0] == "done"
+    assert before in script.view.invoices["1"].ancestors
+
+
+def test_our_own_block_of_a_paid_invoice_makes_nobodys_basis_stale(script: Script) -> None:
+    script.ask(RaiseDispute(**script.about("d1"), reason_code="wrong price", hold=True))
+    script.send(key("d1"))
+    line = Application("70", Decimal("100.00"), "by hand")
+    paid = {"open_amount": Decimal("0.00"), "phase": Phase.FINAL, "due": (), "applications": (line,)}
+    script.told(invoice(**paid))
+    before = script.view.invoices["1"].version
+    script.told(invoice(**paid, blocked=True))
+    assert script.intent("d1")[0] == "done"
+    assert before in script.view.invoices["1"].ancestors
