@@ -1,0 +1,300 @@
+"""Holds every conflict that arsync reported against the ERP's history: has it a true cause there?
+
+One small check for each kind; a kind without a check has no cause that this world can give it.
+"""
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from typing import NamedTuple
+
+from engine.model import intents as asked
+from engine.model.intents import Allocation, Intent
+from tests.simulation.books import KEY_FORM, ZERO, Facts
+from tests.simulation.evidence import Evidence, Json, invoice_key
+from tests.simulation.settings import SETTLE
+from tests.simulation.verdict import Verdict
+
+
+class Case(NamedTuple):
+    """A conflict with what was the case in the ERP when arsync decided on it."""
+
+    evidence: Evidence
+    conflict: Json
+    intent: Intent
+    key: str
+    at: dt.datetime
+    position: int
+    invoice: str | None
+    facts: Facts | None
+    part: Allocation | None
+
+    @property
+    def rule(self) -> str:
+        return str(self.conflict["rule"])
+
+    @property
+    def taken_off(self) -> Decimal:
+        return self.part.taken_off if self.part else ZERO
+
+
+def judge_conflicts(evidence: Evidence, verdict: Verdict) -> None:
+    """Every conflict without a cause is a false one."""
+    for conflict in evidence.conflicts:
+        if conflict["rule"] == "erp.below_zero":
+            _judge_below_zero(evidence, conflict, verdict)
+            continue
+        case = _case(evidence, conflict)
+        if case is None:
+            verdict.false.append((f"conflict {conflict['kind']} is about no intent", None, None))
+            continue
+        check = _CHECKS.get(conflict["kind"])
+        if check is None or not check(case):
+            sentence = f"{conflict['kind']} ({conflict['rule']}) at position {case.position}: {conflict['sentence']}"
+            verdict.false.append((sentence, case.invoice, conflict["intent"]))
+
+
+def _judge_below_zero(evidence: Evidence, conflict: Json, verdict: Verdict) -> None:
+    """More was applied than was open; it may be about no intent of ours at all."""
+    invoice = str(conflict["document"]).removeprefix("invoice/")
+    facts = evidence.facts_at(invoice, evidence.raised_at.get(conflict["id"], 0))
+    if facts is None or facts.balance >= 0:
+        verdict.false.append((f"{conflict['kind']}: {conflict['sentence']}", invoice, conflict["intent"]))
+
+
+def _case(evidence: Evidence, conflict: Json) -> Case | None:
+    if conflict["intent"] not in evidence.asked:
+        return None
+    intent = evidence.asked[conflict["intent"]].intent
+    at = dt.datetime.fromisoformat(conflict["detected_at"])
+    position = evidence.raised_at.get(conflict["id"], 0)
+    document = conflict["document"]
+    invoice = document.removeprefix("invoice/") if document else None
+    facts = evidence.facts_at(invoice, position) if invoice else None
+    part = evidence.parts(intent).get(invoice) if invoice else None
+    return Case(evidence, conflict, intent, evidence.key(intent.id), at, position, invoice, facts, part)
+
+
+def _voided(case: Case) -> bool:
+    return case.facts is None or case.facts.phase == "void"
+
+
+def _wrong_customer(case: Case) -> bool:
+    return case.facts is not None and case.facts.customer != case.intent.customer
+
+
+def _booked_by_hand(case: Case) -> bool:
+    intent, part = case.intent, case.part
+    if case.facts is None or not isinstance(intent, asked.ApplyPayment) or part is None:
+        return False
+    return any(
+        line.amount in (part.amount, part.taken_off)
+        and not (line.text and KEY_FORM.fullmatch(line.text))
+        and (line.day == intent.date or (intent.reference is not None and line.text == intent.reference))
+        for line in case.facts.lines
+    )
+
+
+def _refused_as(reason: str) -> Callable[[Case], bool]:
+    return lambda case: case.evidence.call(case.key, case.at, "rejected", reason=reason)
+
+
+def _cleared(case: Case) -> bool:
+    if case.rule.startswith("outcome."):
+        return _refused_as("already_cleared")(case)
+    return case.facts is not None and case.facts.phase in ("cleared", "final")
+
+
+def _too_much(case: Case) -> bool:
+    if case.rule.startswith("outcome."):
+        return _refused_as("over_application")(case)
+    if case.facts is None:
+        return False
+    if case.rule == "plan.memo_amount":
+        return case.taken_off > case.facts.total
+    return case.taken_off > case.facts.balance
+
+
+def _claimed_by_others(case: Case) -> bool:
+    """Other payments on their way, asked for before, leave too little."""
+    evidence, invoice = case.evidence, case.invoice
+    if case.facts is None or invoice is None:
+        return False
+    claimed = ZERO
+    for name, other in evidence.asked.items():
+        part = evidence.parts(other.intent).get(invoice)
+        takes = isinstance(other.intent, asked.ApplyPayment | asked.ApplyReceipt)
+        if name == case.intent.id or part is None or not takes or other.at > case.at:
+            continue
+        if evidence.state_at(name, case.at) in ("planned", "held"):
+            claimed += max(part.taken_off - case.facts.shown(evidence.key(name)), ZERO)
+    return case.taken_off > case.facts.balance - claimed
+
+
+def _partly(case: Case) -> bool:
+    refused = case.evidence.call(case.key, case.at, "rejected")
+    begun = any(commit.lsn <= case.position or commit.at <= case.at for commit in case.evidence.effects[case.key])
+    return begun and (refused or case.rule == "echo.overdue")
+
+
+def _late(case: Case) -> bool:
+    """It took effect, and before arsync saw it, it had been refused or given up."""
+    effects = [commit for commit in case.evidence.effects[case.key] if commit.lsn <= case.position]
+    ended = any(
+        at <= case.at and state in ("refused", "withdrawn", "held")
+        for at, state in case.evidence.ends[case.intent.id]
+    )
+    return bool(effects) and (ended or case.evidence.call(case.key, case.at, "rejected"))
+
+
+def _contradicted(case: Case) -> bool:
+    if case.facts is None:
+        return False
+    if case.facts.ref == case.key:  # the memo itself
+        return (case.facts.total, case.facts.customer) != (getattr(case.intent, "amount", None), case.intent.customer)
+    shown = case.facts.shown(case.key)
+    return shown > case.taken_off or (shown > 0 and case.facts.customer != case.intent.customer)
+
+
+def _missing(case: Case) -> bool:
+    """The ERP said that it took it, and its effect does not stand where arsync has read to."""
+    until = case.at - SETTLE
+    if not case.evidence.call(case.key, case.at, "accepted", "found"):
+        return False
+    match case.intent:
+        case asked.ApplyPayment():
+            shown = {
+                invoice: facts.shown(case.key) if (facts := case.evidence.facts_at(invoice, case.position)) else ZERO
+                for invoice in case.evidence.parts(case.intent)
+            }
+            return any(
+                shown[invoice] < part.taken_off for invoice, part in case.evidence.parts(case.intent).items()
+            ) or not _posted(case)
+        case asked.IssueMemo() | asked.PostEntry():
+            done = [commit for commit in case.evidence.effects[case.key] if commit.at <= until]
+            return not done or not _memo_whole(case)
+        case _:
+            return not any(commit.at <= until for commit in case.evidence.effects[case.key])
+
+
+def _posted(case: Case) -> bool:
+    rows = case.evidence.books.db.where("receipt", "memo", case.key)
+    return bool(rows) and all(row["posted"] for row in rows)
+
+
+def _memo_whole(case: Case) -> bool:
+    """The memo stands with all that it was to bring about."""
+    rows = case.evidence.books.db.where("bill", "ref", case.key)
+    return not isinstance(case.intent, asked.IssueMemo) or any(row["step"] == 2 for row in rows)
+
+
+def _in_doubt(case: Case) -> bool:
+    """An answer was lost: on its way, or with the process that waited for it."""
+    died = any(at <= case.at for at, _ in case.evidence.world.crashes)
+    return died or case.evidence.call(case.key, case.at, "unknown", "late")
+
+
+def _rejected(case: Case) -> bool:
+    return case.evidence.call(case.key, case.at, "rejected")
+
+
+def _stale(case: Case) -> bool:
+    """Somebody else changed a fact of the invoice after the AR side, or the last conflict about it, had seen it."""
+    evidence, invoice = case.evidence, case.invoice
+    if invoice is None:
+        return False
+    since = evidence.asked[case.intent.id].positions.get(invoice)
+    before = [
+        evidence.raised_at.get(other["id"], 0)
+        for other in evidence.conflicts
+        if other["intent"] == case.intent.id and other["choice"] == "rebase" and other["id"] != case.conflict["id"]
+        and (other["detected_at"], evidence.raised_at.get(other["id"], 0))
+        < (case.conflict["detected_at"], case.position)
+    ]  # fmt: skip
+    if since is None and not before:
+        return True  # the author named a version that nobody ever told
+    return bool(evidence.drift(invoice, max([*before, since or 0]), case.position))
+
+
+def _reversed(case: Case) -> bool:
+    """The ERP's people took money of ours off the invoice."""
+    if case.invoice is None:
+        return False
+    before = ZERO
+    for moment in case.evidence.moments(case.invoice, 0, case.position):
+        shown = moment.facts.shown(case.key) if moment.facts else ZERO
+        if shown < before and moment.key is None:
+            return True
+        before = shown
+    return False
+
+
+def _limit_moved(case: Case) -> bool:
+    if not isinstance(case.intent, asked.SetCreditLimit):
+        return False
+    limits = [limit for lsn, limit in case.evidence.books.limits[case.intent.customer] if lsn <= case.position]
+    return bool(limits) and limits[-1] != case.intent.replaces
+
+
+def _unheard_of(case: Case) -> bool:
+    names = [invoice_key(part.invoice) for part in case.intent.parts]
+    if isinstance(case.intent, asked.SetCreditLimit):
+        return True
+    told = {name: case.evidence.visible(name) for name in names}
+    return any(not moments or moments[0].lsn > case.position for moments in told.values())
+
+
+def _precondition(case: Case) -> bool:
+    evidence, intent, facts = case.evidence, case.intent, case.facts
+    match case.rule:
+        case "plan.draft":
+            return facts is not None and facts.phase == "draft"
+        case "plan.currency":
+            return getattr(intent, "currency", "EUR") != "EUR"
+        case "plan.dispute_amount":
+            return facts is not None and case.taken_off > facts.total
+        case "plan.no_application":
+            item = getattr(intent, "item", None)
+            amounts = [line.amount for line in facts.lines if line.item == item] if facts else []
+            return amounts != [case.taken_off]
+        case "plan.no_dispute":
+            return evidence.state_at(str(getattr(intent, "dispute", "")), case.at) in ("received", "refused", "held")
+        case "plan.dispute_over" | "plan.dispute_approved":
+            return _dispute_settled(case)
+        case "plan.named_twice":
+            names = [invoice_key(part.invoice) for part in intent.parts]
+            return len(set(names)) < len(names)
+    return False
+
+
+def _dispute_settled(case: Case) -> bool:
+    """Another intent about the same dispute was carried out, or is under way."""
+    dispute = getattr(case.intent, "dispute", None)
+    return any(
+        getattr(other.intent, "dispute", None) == dispute
+        and name != case.intent.id
+        and case.evidence.state_at(name, case.at) in ("planned", "done", "held")
+        for name, other in case.evidence.asked.items()
+    )
+
+
+_CHECKS: dict[str, Callable[[Case], bool]] = {
+    "voided_target": _voided,
+    "customer_mismatch": _wrong_customer,
+    "duplicate_receipt": _booked_by_hand,
+    "already_cleared": _cleared,
+    "over_application": _too_much,
+    "concurrent_claims": _claimed_by_others,
+    "period_closed": _refused_as("period_closed"),
+    "partly_done": _partly,
+    "late_effect": _late,
+    "echo_mismatch": _contradicted,
+    "echo_missing": _missing,
+    "outcome_unknown": _in_doubt,
+    "erp_rejected": _rejected,
+    "precondition_failed": _precondition,
+    "stale_basis": _stale,
+    "erp_reversed": _reversed,
+    "credit_limit_race": _limit_moved,
+    "unknown_document": _unheard_of,
+}

@@ -1,0 +1,117 @@
+"""Looks in the histories for disagreements that arsync ought to have reported, and did not."""
+
+from engine.model import intents as asked
+from tests.simulation.books import ZERO
+from tests.simulation.evidence import Evidence, Json
+from tests.simulation.verdict import Verdict
+
+
+def judge_missed(evidence: Evidence, verdict: Verdict) -> None:
+    """Every disagreement that nobody was told of."""
+    by_intent: dict[str, list[Json]] = {}
+    for conflict in evidence.conflicts:
+        by_intent.setdefault(str(conflict["intent"]), []).append(conflict)
+    for name in evidence.asked:
+        told = by_intent.get(name, [])
+        _judge_end(evidence, verdict, name, told)
+        _judge_blind_writes(evidence, verdict, name, told)
+        _judge_reversals(evidence, verdict, name, told)
+    _judge_double_booking(evidence, verdict, by_intent)
+    _judge_zero(evidence, verdict)
+
+
+def _judge_zero(evidence: Evidence, verdict: Verdict) -> None:
+    """More was applied to an invoice than was open, and nobody was told."""
+    told = [conflict["document"] for conflict in evidence.conflicts if conflict["rule"] == "erp.below_zero"]
+    for invoice in evidence.books.history:
+        crossed, before = 0, None
+        for moment in evidence.visible(invoice):
+            now = moment.facts.balance if moment.facts and moment.facts.phase != "draft" else None
+            crossed += before is not None and now is not None and before >= 0 > now
+            before = now if now is not None else before
+        if crossed and f"invoice/{invoice}" not in told:
+            verdict.missed.append((f"its balance fell below zero {crossed} times", invoice, None))
+
+
+def _judge_end(evidence: Evidence, verdict: Verdict, name: str, told: list[Json]) -> None:
+    """Who does not get what he asked for is told why; what comes all the same is told as well."""
+    record, intent = evidence.intents.get(name), evidence.asked[name].intent
+    if record is None or record["state"] not in ("refused", "held", "withdrawn"):
+        return
+    if not told and record["state"] != "withdrawn" and not isinstance(intent, asked.Withdraw):
+        verdict.missed.append((f"it is {record['state']}, and no conflict says why", None, name))
+    if isinstance(intent, asked.Withdraw):
+        return
+    effects = [commit for commit in evidence.effects[evidence.key(name)] if _moves_money(commit.changes)]
+    if effects and record["state"] in ("refused", "withdrawn") and not told:
+        verdict.missed.append((f"it is {record['state']}, and the ERP has done it", None, name))
+
+
+def _moves_money(changes: object) -> bool:
+    return any(change.table in ("settle", "bill", "entry") for change in changes)  # type: ignore[attr-defined]
+
+
+def _judge_blind_writes(evidence: Evidence, verdict: Verdict, name: str, told: list[Json]) -> None:
+    """Invariant 4: what was written on facts that had changed since the AR side saw them was reported before."""
+    key, item = evidence.key(name), evidence.asked[name]
+    effects = evidence.effects[key]
+    if not effects:
+        return
+    written = _written_at(evidence, key)
+    for invoice, since in item.positions.items():
+        seen = [
+            evidence.raised_at[c["id"]] for c in told if c["choice"] == "rebase" and c["id"] in evidence.raised_at
+        ]
+        seen = [position for position in seen if position < effects[0].lsn]
+        if since is None and not seen:
+            verdict.missed.append(("it was written on a version that nobody ever told", invoice, name))
+        elif evidence.still_drifted(invoice, max([*seen, since or 0]), written):
+            verdict.missed.append((f"the ERP's facts had changed at {written}, and it was written", invoice, name))
+
+
+def _written_at(evidence: Evidence, key: str) -> int:
+    """The last position of the ERP's log of which the write knew: of the ERP's own check, or of the target's look."""
+    first = evidence.effects[key][0]
+    if evidence.world.stage.temper.compares:
+        return first.lsn - 1
+    looks = [c.compared for c in evidence.calls if c.key == key and c.at <= first.at and c.compared is not None]
+    started = [c.compared for c in evidence.calls if c.key == key and c.compared is not None]
+    return (looks or started or [first.lsn - 1])[-1]
+
+
+def _judge_reversals(evidence: Evidence, verdict: Verdict, name: str, told: list[Json]) -> None:
+    """Each time that the ERP takes back what it had shown in full, one conflict says so."""
+    key = evidence.key(name)
+    if key not in evidence.confirmed or not isinstance(evidence.asked[name].intent, asked.ApplyPayment):
+        return
+    for invoice in _invoices_of(evidence, key):
+        times, before = 0, ZERO
+        for moment in evidence.visible(invoice):
+            shown = moment.facts.shown(key) if moment.facts else ZERO
+            if shown < before and moment.lsn > evidence.confirmed[key] and moment.key is None:
+                times += 1
+            before = shown
+        said = [c for c in told if c["kind"] == "erp_reversed" and c["document"] == f"invoice/{invoice}"]
+        if len(said) != times:
+            where = verdict.missed if len(said) < times else verdict.false
+            where.append((f"taken back {times} times, told {len(said)} times", invoice, name))
+
+
+def _invoices_of(evidence: Evidence, key: str) -> list[str]:
+    found: dict[str, None] = {}
+    for invoice, moments in evidence.books.history.items():
+        if any(moment.facts and moment.facts.shown(key) for moment in moments):
+            found[invoice] = None
+    return list(found)
+
+
+def _judge_double_booking(evidence: Evidence, verdict: Verdict, by_intent: dict[str, list[Json]]) -> None:
+    """A receipt that somebody had booked by hand was written again."""
+    for name, invoice, position in evidence.world.people.by_hand:
+        key = evidence.key(name)
+        effects = [c for c in evidence.effects[key] if any(change.table == "settle" for change in c.changes)]
+        if not effects or _written_at(evidence, key) < position:
+            continue
+        kinds = {conflict["kind"] for conflict in by_intent.get(name, [])}
+        if not kinds & {"duplicate_receipt", "stale_basis"}:
+            verdict.missed.append((f"booked by hand at {position}, written all the same", str(invoice), name))

@@ -1,0 +1,185 @@
+"""What the oracle reads: what the ERP did, what the AR side asked, and what arsync reported. Nothing of the rules.
+
+arsync's reports are read as the JSON that it keeps, by plain SQL; of its code only the form of a key is used.
+"""
+
+import datetime as dt
+import json
+from bisect import bisect_right
+from collections import defaultdict
+from decimal import Decimal
+from typing import Any
+
+from engine.model.commands import command_key
+from engine.model.intents import Allocation, Intent
+from tests.simulation.books import ZERO, Facts, Moment
+from tests.simulation.database import Commit
+from tests.simulation.world import World
+
+Json = dict[str, Any]
+ENDED = ("done", "refused", "held", "withdrawn")
+
+
+class Evidence:
+    """One world after its end."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.books = world.books
+        self.asked = world.ar.asked
+        self.calls = world.api.calls
+        self.intents = self._records("intent", "id")
+        self.invoices = self._records("invoice", "key")
+        self.customers = self._records("customer", "key")
+        self.commands: dict[str, Json] = self._records("command", "key", "AND current")
+        self.conflicts: list[Json] = list(self._records("conflict", "id").values())
+        self._known_at = [at for at, _ in world.known]
+        self.raised_at: dict[str, int] = {}
+        self.ends: defaultdict[str, list[tuple[dt.datetime, str]]] = defaultdict(list)
+        self.confirmed: dict[str, int] = {}
+        self._read_journal()
+        self.effects: defaultdict[str, list[Commit]] = defaultdict(list)
+        for commit in self.books.db.log:
+            if commit.key is not None:
+                self.effects[commit.key].append(commit)
+        self._shown = [lsn for lsn, _ in world.wire.told]
+        self._snapshots = [(taken.lsn, taken.epoch) for taken in world.wire.snapshots]
+
+    def _records(self, table: str, key: str, further: str = "") -> dict[str, Json]:
+        rows = self.world.store.execute(
+            f"SELECT {key}, record::text FROM {table} WHERE system = %s {further} ORDER BY {key}",
+            (self.world.system,),
+        )
+        return {str(name): json.loads(str(text)) for name, text in rows}
+
+    def journal(self) -> list[tuple[Any, ...]]:
+        """Every entry, by stream."""
+        return self.world.store.execute(
+            """SELECT stream, seq, system, batch, at, kind, body, previous, hash FROM journal WHERE system = %s
+               ORDER BY stream, seq""",
+            (self.world.system,),
+        ).fetchall()
+
+    def _read_journal(self) -> None:
+        for _, _, _, _, at, kind, body, _, _ in self.journal():
+            if '"effects":[]' in body:
+                continue
+            entry = json.loads(body)
+            position = entry["input"]["commit"] if kind == "change" else self.known(at)
+            for effect in entry["effects"]:
+                if effect["type"] == "raised":
+                    self.raised_at[effect["conflict"]] = position
+                elif effect["type"] == "moved" and effect["machine"] == "intent":
+                    self.ends[effect["subject"]].append((at, effect["destination"]))
+                elif effect["type"] == "moved" and effect["destination"] == "confirmed":
+                    self.confirmed[effect["subject"]] = position
+
+    # The AR side's history.
+
+    def key(self, intent: str) -> str:
+        """The key that every write of an intent must carry."""
+        return command_key(self.world.system, intent, 0)
+
+    def parts(self, intent: Intent) -> dict[str, Allocation]:
+        """What an intent takes off which invoice, by the invoice's key."""
+        return {invoice_key(part.invoice): part for part in intent.parts}
+
+    def state_at(self, intent: str, at: dt.datetime) -> str:
+        """What arsync reported of an intent then."""
+        return next((state for when, state in reversed(self.ends[intent]) if when <= at), "received")
+
+    # The ERP's history.
+
+    def known(self, at: dt.datetime) -> int:
+        """Up to where arsync had read the ERP's log."""
+        place = bisect_right(self._known_at, at)
+        return self.world.known[place - 1][1] if place else 0
+
+    def facts_at(self, invoice: str, position: int) -> Facts | None:
+        """An invoice as the ERP had it at a position of its log."""
+        moments = self.books.history.get(invoice, [])
+        place = bisect_right([moment.lsn for moment in moments], position)
+        return moments[place - 1].facts if place else None
+
+    def moments(self, invoice: str, after: int, until: int) -> list[Moment]:
+        return [moment for moment in self.books.history.get(invoice, []) if after < moment.lsn <= until]
+
+    def visible(self, invoice: str) -> list[Moment]:
+        """What the change stream told of an invoice: single transactions, and what snapshots found."""
+        told: list[Moment] = []
+        moments = self.books.history.get(invoice, [])
+        shown, snapshots = set(self._shown), [lsn for lsn, _ in self._snapshots]
+        for moment in moments:
+            while snapshots and snapshots[0] < moment.lsn:
+                self._show_snapshot(told, moments, snapshots.pop(0))
+            if moment.lsn in shown:
+                told.append(moment)
+        for lsn in snapshots:
+            self._show_snapshot(told, moments, lsn)
+        return told
+
+    def _show_snapshot(self, told: list[Moment], moments: list[Moment], lsn: int) -> None:
+        before = [moment for moment in moments if moment.lsn <= lsn]
+        if before and (not told or told[-1].lsn < before[-1].lsn):
+            last = before[-1]
+            told.append(Moment(lsn, last.at, last.who, "as a snapshot found it", last.key, last.facts))
+
+    def drift(self, invoice: str, since: int, until: int) -> list[Moment]:
+        """The moments at which an invoice was not what it was at `since` but for what our own commands did."""
+        base = self.facts_at(invoice, since)
+        expected = _decisive(base)
+        previous = base
+        strayed = []
+        for moment in self.moments(invoice, since, until):
+            now, before = _decisive(moment.facts), _decisive(previous)
+            if moment.key is not None:
+                expected = tuple(_followed(e, b, n) for e, b, n in zip(expected, before, now, strict=True))
+            if now != expected:
+                strayed.append(moment)
+            previous = moment.facts
+        return strayed
+
+    def still_drifted(self, invoice: str, since: int, until: int) -> bool:
+        """Whether it is so at `until`."""
+        strayed, moments = self.drift(invoice, since, until), self.moments(invoice, since, until)
+        return bool(strayed) and strayed[-1] == moments[-1]
+
+    def applied_by_us(self, key: str) -> dict[str, Decimal]:
+        """What our own requests under a key applied, by invoice, whatever became of it."""
+        applied: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
+        for commit in self.effects.get(key, []):
+            for change in commit.changes:
+                if change.table == "settle" and change.op == "c" and change.row["receipt"] is not None:
+                    applied[str(change.row["bill"])] += change.row["amount"]
+        return applied
+
+    def created(self, key: str, table: str) -> int:
+        """How many rows of a table our requests under a key made."""
+        return sum(c.table == table and c.op == "c" for commit in self.effects.get(key, []) for c in commit.changes)
+
+    def call(self, key: str, until: dt.datetime, *said: str, reason: str | None = None) -> bool:
+        """Whether the ERP ever answered so."""
+        return any(
+            c.key == key and c.at <= until and c.said in said and (reason is None or c.reason == reason)
+            for c in self.calls
+        )
+
+
+def invoice_key(name: str) -> str:
+    """An invoice's key from its key or its number."""
+    return name if name.isdecimal() else str(int(name[1:]))
+
+
+def _decisive(facts: Facts | None) -> tuple[object, ...]:
+    if facts is None:
+        return ("gone", None, None, None, None, None)
+    return facts.phase, facts.customer, facts.total, facts.balance, facts.blocked, facts.schedule
+
+
+def _followed(expected: object, before: object, now: object) -> object:
+    """What is expected after a write of our own that led from `before` to `now`."""
+    if before == now:
+        return expected
+    if isinstance(expected, Decimal) and isinstance(before, Decimal) and isinstance(now, Decimal):
+        return expected + now - before
+    return now

@@ -1,0 +1,174 @@
+"""Plays the worlds of a seed, several at a time, and adds up what the oracle says of them.
+
+Each process has a database of its own, emptied behind each world, so that a long run stays as quick as a short one.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import structlog
+
+from engine.store import schema
+from engine.store.embedded import Cluster
+from tests.simulation.evidence import Evidence
+from tests.simulation.oracle import judge
+from tests.simulation.settings import Stage, stage_for
+from tests.simulation.story import story
+from tests.simulation.world import World
+
+SIZE = 250
+"""Invoices of one world: small enough for its story to be read, large enough for customers to have several."""
+PROTECTIONS = ("token-guard", "find-before-resend", "echo-by-content", "transaction-grouping")
+_DAEMON, _SECRET = "arsync_daemon", "only-for-tests"
+_STORIES = 3
+"""Faults of one world that are told in full."""
+
+
+@dataclasses.dataclass
+class Played:
+    """What came of one world. `faults` are (kind, sentence with its story)."""
+
+    number: int
+    inputs: int
+    conflicts: dict[str, int]
+    faults: list[tuple[str, str]]
+    digest: str
+
+
+@dataclasses.dataclass
+class Total:
+    """What came of all."""
+
+    seed: int
+    invoices: int
+    inputs: int = 0
+    conflicts: Counter[str] = dataclasses.field(default_factory=Counter)
+    faults: Counter[str] = dataclasses.field(default_factory=Counter)
+    worlds: list[Played] = dataclasses.field(default_factory=list)
+
+    def add(self, played: Played) -> None:
+        self.inputs += played.inputs
+        self.conflicts.update(played.conflicts)
+        self.faults.update(kind for kind, _ in played.faults)
+        self.worlds.append(played)
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is false, missed, lost or twice."""
+        return not self.faults
+
+    def summary(self) -> dict[str, object]:
+        """The last line of a run."""
+        digest = hashlib.sha256("".join(played.digest for played in self.worlds).encode()).hexdigest()
+        counts = {kind: self.faults[kind] for kind in ("false", "missed", "lost", "twice")}
+        return {"seed": self.seed, "invoices": self.invoices, "inputs": self.inputs,
+                "conflicts": dict(sorted(self.conflicts.items())), **counts, "digest": digest}  # fmt: skip
+
+
+def stages(seed: int, invoices: int) -> list[Stage]:
+    """The worlds of a run; the last one takes what is left."""
+    sizes = [SIZE] * (invoices // SIZE) + ([invoices % SIZE] if invoices % SIZE else [])
+    return [stage_for(seed, number, size) for number, size in enumerate(sizes)]
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL with the store's tables in the database `arsync`, for as long as the run takes."""
+    with tempfile.TemporaryDirectory(prefix="arsync-simulation-") as folder:
+        settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        with Cluster(Path(folder) / "postgres", settings=settings) as opened:
+            opened.ensure_database("arsync")
+            opened.ensure_role(_DAEMON, password=_SECRET)
+            schema.migrate(opened.dsn("arsync"), _DAEMON)
+            yield opened
+
+
+def play_all(
+    opened: Cluster, seed: int, invoices: int, *, without: frozenset[str], jobs: int, only: int | None = None
+) -> Iterator[Played]:
+    """Play every world of a seed (or `only` one), in their order."""
+    asked = [stage for stage in stages(seed, invoices) if only is None or stage.number == only]
+    jobs = min(jobs, len(asked))
+    address = (opened.dsn("postgres"), opened.dsn("arsync"), opened.dsn("arsync", user=_DAEMON, password=_SECRET))
+    if jobs <= 1:
+        yield from (_play(address, seed, stage, without) for stage in asked)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = [pool.submit(_play, address, seed, stage, without) for stage in asked]
+        for future in futures:
+            yield future.result()
+
+
+def _play(address: tuple[str, str, str], seed: int, stage: Stage, without: frozenset[str]) -> Played:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    server, owner, daemon = address
+    database = _own_database(server)
+    world = World(_on(daemon, database), f"sim-{stage.number}", seed, stage, without)
+    try:
+        return _judged(world, seed, stage)
+    finally:
+        world.close()
+        _empty(_on(owner, database))
+
+
+def _judged(world: World, seed: int, stage: Stage) -> Played:
+    try:
+        world.run()
+    except Exception:  # noqa: BLE001 - whatever the engine raises is what this run is there to find
+        faults = [("lost", f"world {stage.number} broke off\n{traceback.format_exc()}")]
+        return Played(stage.number, world.delivered, {}, faults, "broken off")
+    verdict = judge(world)
+    evidence = Evidence(world)
+    faults = []
+    for place, (kind, fault) in enumerate(verdict.faults()):
+        sentence, invoice, intent = fault
+        about = " ".join(text for text in (f"invoice {invoice}" if invoice else "", intent or "") if text)
+        told = f"{kind}: {about}: {sentence}"
+        faults.append((kind, f"{told}\n{story(evidence, fault)}" if place < _STORIES else told))
+    kinds = Counter(conflict["kind"] for conflict in evidence.conflicts)
+    inputs = world.delivered + world.ar.submissions + len(world.api.calls)
+    return Played(stage.number, inputs, dict(kinds), faults, _digest(world, evidence))
+
+
+def _digest(world: World, evidence: Evidence) -> str:
+    """Of everything that came of a world, in the ERP and in arsync."""
+    log = [(c.lsn, str(c.at), c.who, c.why, c.key, len(c.changes)) for c in world.books.db.log]
+    whole = [evidence.invoices, evidence.customers, evidence.intents, evidence.commands, evidence.conflicts,
+             world.transitions(), log]  # fmt: skip
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _own_database(server: str) -> str:
+    """This process's copy of the empty store."""
+    name = f"simulation_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
+        if known is None:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE arsync")
+    return name
+
+
+def _on(dsn: str, database: str) -> str:
+    return f"{dsn.rpartition('/')[0]}/{database}"
+
+
+def _empty(owner: str) -> None:
+    with psycopg.connect(owner, autocommit=True) as connection:
+        tables = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        ).fetchall()
+        names = ", ".join(name for (name,) in tables if name != "alembic_version")
+        connection.execute(f"TRUNCATE {names}")
