@@ -28,7 +28,7 @@ from tests.simulation.settings import Stage, stage_for
 from tests.simulation.story import story
 from tests.simulation.world import World
 
-SIZE = 250
+SIZE = 100
 """Invoices of one world: small enough for its story to be read, large enough for customers to have several."""
 PROTECTIONS = ("token-guard", "find-before-resend", "echo-by-content", "transaction-grouping")
 _DAEMON, _SECRET = "arsync_daemon", "only-for-tests"
