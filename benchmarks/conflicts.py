@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +124,9 @@ def _store(number: int) -> Iterator[str]:
     """A store of its own, with so many open conflicts."""
     import psycopg
 
-    from engine.store import records, schema
+    from engine.model.canonical import canonical_bytes
+    from engine.model.records import ConflictKind
+    from engine.store import schema
     from engine.store.embedded import Cluster
 
     with (
@@ -135,31 +136,41 @@ def _store(number: int) -> Iterator[str]:
         cluster.ensure_database("arsync")
         dsn = cluster.dsn("arsync")
         schema.migrate(dsn, None)
-        with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
-            for start in range(0, number, 10_000):
-                part = range(start, min(start + 10_000, number))
-                records.save_conflicts(cursor, "tryton", [_conflict(place) for place in part])
+        kinds = [str(kind) for kind in ConflictKind]
+        with psycopg.connect(dsn) as connection:
+            template = canonical_bytes(_conflict()).decode()
+            connection.execute(_FILL, {"template": template, "kinds": kinds, "number": number, "now": NOW})
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE conflict")
         yield dsn
 
 
-def _conflict(place: int) -> "ConflictRecord":
-    from engine.model.canonical import short_digest
+_FILL = """
+INSERT INTO conflict (system, id, kind, state, intent, command, document, customer, company, amount, currency,
+                      detected_at, record)
+SELECT 'tryton', id, kind, 'held', 'pay-' || n, key, 'invoice/' || n, (n %% 500)::text, '1', amount, 'EUR', at,
+       %(template)s::jsonb || jsonb_build_object('id', id, 'kind', kind, 'intent', 'pay-' || n, 'command', key,
+         'document', 'invoice/' || n, 'customer', (n %% 500)::text, 'amount', amount::text, 'detected_at', at)
+FROM (SELECT n, upper(substr(md5(n::text), 1, 16)) AS id, upper(substr(md5('key' || n), 1, 16)) AS key,
+             (%(kinds)s::text[])[1 + n %% array_length(%(kinds)s::text[], 1)] AS kind,
+             ((n %% 100000)::numeric / 100)::numeric(12, 2) AS amount, %(now)s - n * interval '37 seconds' AS at
+      FROM generate_series(1, %(number)s) AS n) AS made
+"""
+
+
+def _conflict() -> "ConflictRecord":
+    """One of the size that conflicts have; the statement above gives each its own id, kind, subject and amount."""
     from engine.model.records import ConflictKind, ConflictRecord
 
-    kinds = list(ConflictKind)
-    amount = Decimal(place % 100_000) / 100
     facts = {
-        "number": f"INV{place}", "customer": str(place % 500), "total_amount": "250.00", "open_amount": str(amount),
+        "number": "INV2026-00017", "customer": "7", "total_amount": "250.00", "open_amount": "250.00",
         "currency": "EUR", "phase": "open", "state": "posted", "due": "2026-12-01", "blocked": "no",
     }  # fmt: skip
     return ConflictRecord(
-        id=short_digest(("benchmark", place)), kind=kinds[place % len(kinds)], state="held", rule="outcome.rejected",
-        sentence=f"The ERP refused {amount} EUR for invoice INV{place}: the period is closed.", default_choice="hold",
-        detected_at=NOW - dt.timedelta(seconds=37 * place), intent=f"pay-{place}", command=short_digest(place),
-        document=f"invoice/{place}", customer=str(place % 500), company="1", amount=amount, currency="EUR",
+        id="A" * 16, kind=ConflictKind.ERP_REJECTED, state="held", rule="outcome.rejected",
+        sentence="The ERP refused 250.00 EUR for invoice INV2026-00017: the period of 2026-11-23 is closed.",
+        default_choice="hold", detected_at=NOW, company="1", currency="EUR", fields=("open_amount",),
         base={**facts, "content_version": "A" * 16}, erp={**facts, "content_version": "B" * 16},
-        ar={"intent": f"pay-{place}", "amount": str(amount), "currency": "EUR"}, fields=("open_amount",),
-        documents=(f"invoice/{place}",), commands=(short_digest(place),),
+        ar={"intent": "pay-17", "amount": "250.00", "currency": "EUR"}, documents=("invoice/17",),
+        commands=("C" * 16,),
     )  # fmt: skip

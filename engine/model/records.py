@@ -52,7 +52,10 @@ class Word(msgspec.Struct, frozen=True):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """What an invoice was at an earlier content version, as far as people need it to understand a disagreement."""
+    """What an invoice was at an earlier content version, as far as people need it to understand a disagreement.
+
+    `facts` are those that the version after it changed: laid over the present ones, newest first, they give the rest.
+    """
 
     version: str
     facts: dict[str, str | None]

@@ -33,13 +33,19 @@ def facts_at(record: InvoiceRecord, version: str) -> dict[str, Any]:
     """What an invoice was at a content version; of one that is not remembered the version alone."""
     if version == record.version:
         return erp_side(record)
-    known = next((past for past in record.past if past.version == version), None)
-    return {**known.facts, **_of_version(version, known.told)} if known else {"content_version": version}
+    known = facts(record.doc)
+    for past in record.past:
+        known |= past.facts
+        if past.version == version:
+            return {**known, **_of_version(version, past.told)}
+    return {"content_version": version}
 
 
-def remembered(old: InvoiceRecord) -> tuple[Past, ...]:
-    """The past of the version that follows `old`."""
-    return (Past(old.version, facts(old.doc), old.told), *old.past)[:_MOST_PAST]
+def remembered(old: InvoiceRecord, doc: Invoice) -> tuple[Past, ...]:
+    """The past of what follows `old`. Only what is another fact now is kept: it stands in every record and entry."""
+    now = facts(doc)
+    other = {name: value for name, value in facts(old.doc).items() if now[name] != value}
+    return (Past(old.version, other, old.told), *old.past)[:_MOST_PAST]
 
 
 def _of_version(version: str, told: Word | None) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _take_invoice(desk: Desk, told: Told, word: Word, memos: Mapping[str, str | 
             deleted=False,
             ancestors=ancestors(desk, old, doc, version, moved, memos),
             told=old.told if same else word,
-            past=old.past if same else remembered(old),
+            past=old.past if same else remembered(old, doc),
         )
     desk.put_invoice(record)
     _lead(desk, old, record)

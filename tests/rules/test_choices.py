@@ -297,6 +297,22 @@ def test_an_invoice_s_past_is_shown_beside_its_present(script: Script) -> None:
     assert (found.documents, found.company, found.tags) == (("invoice/1",), "1", ("stale_basis",))
 
 
+def test_an_older_version_is_put_together_from_what_each_later_one_changed(script: Script) -> None:
+    seen = script.view.invoices["1"].version
+    script.told(invoice(blocked=True))
+    script.told(part("30.00", "BANK 1", left="70.00", blocked=True))
+    script.told(part("70.00", "BANK 4", left="30.00"))
+    assert [sorted(past.facts) for past in script.view.invoices["1"].past][-1] == ["blocked"]
+    script.submit(basis=seen)
+    found = conflict(script)
+    assert {name: found.base[name] for name in ("open_amount", "blocked", "applied", "number")} == {
+        "open_amount": "100.00", "blocked": "no", "applied": None, "number": "INV1",
+    }  # fmt: skip
+    script.submit(basis="AAAAAAAAAAAAAAAA", name="pay-2")
+    other = next(c for c in script.view.conflicts.values() if c.intent == "pay-2")
+    assert other.base == {"content_version": "AAAAAAAAAAAAAAAA"}
+
+
 def test_a_step_that_no_machine_has_is_a_conflict_and_changes_nothing(script: Script) -> None:
     record = script.view.invoices["1"]
     odd = msgspec.structs.replace(record, state="cleared", clearing="applied", doc=paid("by hand"))
