@@ -4,6 +4,7 @@
 `run` besides: the source refuses to open, by the same questions.
 """
 
+import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,12 +12,12 @@ from typing import Final
 import psycopg
 
 from engine.app import registry
-from engine.app.config import Config, SystemConfig
+from engine.app.config import Config, HttpConfig, SystemConfig
 from engine.app.wiring import OpenStore, now, source_folder
 from engine.flow.reader import source_setup
 from engine.model.documents import DocumentKind
 from engine.ports.connector import Connector
-from engine.ports.errors import ConnectorError, Unavailable
+from engine.ports.errors import ConfigError, ConnectorError, Unavailable
 from engine.ports.finding import Finding
 from engine.ports.target import Target
 from engine.store import records
@@ -24,6 +25,7 @@ from engine.store.position import load_position
 from engine.store.unit import Connection
 
 _SAMPLE: Final = 50
+_SAFE_TOKEN: Final = 32
 
 
 def look(
@@ -53,6 +55,54 @@ def look(
             yield from _target(connection, name, connector, chosen)
         else:
             yield Finding.well("target", "none is configured: nothing is written back")
+
+
+def look_at_ar_side(config: Config, folder: Path) -> Iterator[Finding]:
+    """Who may ask over HTTP, whether tokens are safe on their way, and every feed. Changes nothing.
+
+    Raises:
+        ConfigError: a feed is not installed.
+    """
+    http = config.http
+    if not config.tells_ar:
+        yield Finding.well(
+            "AR side", "neither tokens nor feeds are configured: intents come by `arsync intents submit`"
+        )
+    if http.tokens:
+        yield from _http(http, folder)
+    for name, options in config.feeds.items():
+        yield from registry.feed(name).check(options, folder)
+
+
+def _http(http: HttpConfig, folder: Path) -> Iterator[Finding]:
+    from engine.app.http.serving import tls_context
+
+    subject = "http"
+    try:
+        encrypted = tls_context(http, folder) is not None
+    except ConfigError as error:
+        yield Finding.of(subject, error)
+        return
+    names = ", ".join(sorted(http.tokens))
+    if ip_loopback(http.host) or encrypted:
+        yield Finding.well(subject, f"{http.host}:{http.port}, tokens: {names}")
+    else:
+        fix = "configure [http.tls], or bind 127.0.0.1 and let a proxy on this machine encrypt"
+        yield Finding.warning(
+            subject, f"it listens on {http.host} and tokens would cross the network unencrypted", fix
+        )
+    short = sorted(name for name, one in http.tokens.items() if len(one.token) < _SAFE_TOKEN)
+    if short:
+        fix = "make longer ones, for example by `openssl rand -hex 32`"
+        yield Finding.warning(subject, f"tokens of {', '.join(short)} are shorter than {_SAFE_TOKEN} characters", fix)
+
+
+def ip_loopback(host: str) -> bool:
+    """Whether an address is one that only this machine reaches."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _target(connection: Connection, name: str, connector: Connector, chosen: SystemConfig) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ _VERBS = {
     "restore": ("backup", "restore"),
     "resume": ("pausing", "resume"),
     "run": ("run", "run"),
+    "serve": ("serve", "serve"),
     "snapshot": ("capturing", "snapshot"),
     "status": ("status", "status"),
 }

@@ -10,7 +10,7 @@ import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -127,13 +127,63 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: int = 5
 
 
+class TokenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A token with which the AR side may read, or also submit."""
+
+    token: Annotated[str, msgspec.Meta(min_length=16, description="a token of at least 16 characters")]
+    may: Literal["read", "submit"] = "submit"
+
+
+class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files of PEM, relative to the configuration. With `client_ca` a client must show a certificate of that one."""
+
+    certificate: str | None = None
+    private_key: str | None = None
+    client_ca: str | None = None
+
+
+class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the AR side is served over HTTP: nowhere, unless there is a token. Port 0 chooses a free one.
+
+    `max_body` bounds a request's body in bytes, `max_requests` those that are under way at once.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 9465
+    max_body: int = 1_048_576
+    max_requests: int = 200
+    tokens: dict[str, TokenConfig] = {}
+    tls: TlsConfig = TlsConfig()
+
+
+class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long what the AR side was told is kept, once every feed has published it. `personal`: feeds publish the
+    names and addresses of customers too."""
+
+    keep_hours: Annotated[float, msgspec.Meta(gt=0)] = 168.0
+    personal: bool = False
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole configuration."""
+    """The whole configuration. `ar` holds the settings of each feed to the AR side; an empty section is none."""
 
     store: StoreConfig = StoreConfig()
     daemon: DaemonConfig = DaemonConfig()
     systems: dict[str, SystemConfig] = {}
     log: LogConfig = LogConfig()
+    http: HttpConfig = HttpConfig()
+    outbound: OutboundConfig = OutboundConfig()
+    ar: dict[str, dict[str, Any]] = {}
+
+    @property
+    def feeds(self) -> dict[str, dict[str, Any]]:
+        """The feeds to the AR side that are configured."""
+        return {name: options for name, options in self.ar.items() if options}
+
+    @property
+    def tells_ar(self) -> bool:
+        """Whether anybody is to be told what happens."""
+        return bool(self.http.tokens or self.feeds)
 
 
 def load_config(path: str | None) -> tuple[Config, Path]:
@@ -214,8 +264,8 @@ def _secrets_read(value: Any, folder: Path, place: str) -> Any:
         stem, _, way = name.rpartition("_")
         if stem in _SECRETS and way in ("env", "file"):
             read[stem] = _secret(item, way, folder, where)
-        elif name == "password":
-            raise ConfigError(f"{where}: a password does not belong in the file; use {name}_env or {name}_file")
+        elif name in ("password", "token") and not isinstance(item, dict):
+            raise ConfigError(f"{where}: a {name} does not belong in the file; use {name}_env or {name}_file")
         else:
             read[name] = _secrets_read(item, folder, where)
     return read

@@ -1,11 +1,9 @@
 """One process of `arsync run`: a reader in the main thread, dispatchers beside it, a page that says how they are."""
 
-import json
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,16 +13,19 @@ import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from engine.app import registry
+from engine.app.ar_side import ar_side
 from engine.app.checks import look
 from engine.app.config import Config, SystemConfig, policy_of
 from engine.app.health import health_page
+from engine.app.ready import Ready
+from engine.app.stopping import Stop
 from engine.app.wiring import OpenStore, enter_system, now, source_folder
 from engine.flow.dispatcher import Dispatcher
 from engine.flow.gate import Gate, Limits
 from engine.flow.reader import Reader, Reading, source_setup
 from engine.flow.vitals import Vitals
 from engine.ports.connector import Connector
-from engine.ports.errors import ConfigError, ConnectorError
+from engine.ports.errors import ConnectorError
 from engine.ports.source import RereadingKind, Resume, Source
 from engine.ports.surveying import Surveyor
 from engine.ports.target import Target
@@ -48,24 +49,6 @@ class Orders(msgspec.Struct, frozen=True):
     ready_file: str | None = None
 
 
-class Stop:
-    """The first signal asks for an orderly end, the second ends at once."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.at_once = False
-
-    def listen(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._heard)
-
-    def _heard(self, signum: int, _frame: object) -> None:
-        if self.event.is_set():
-            self.at_once = True
-            raise SystemExit(128 + signum)
-        self.event.set()
-
-
 def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: Path, orders: Orders) -> int:
     """Read, decide and write back until stopped. Returns how many records were read."""
     stop, wake = Stop(), threading.Event()
@@ -81,9 +64,18 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
         if orders.capture is None:
             threading.Thread(target=_look, args=(store, config, chosen, folder, orders.system), daemon=True).start()
         reading = _reading(store, config, chosen, folder, orders, connector)
-        reader = Reader(reading, vitals, ready=lambda: _say_ready(orders, port), wake=wake.set)
-        rounds = _rounds(store, config, folder, orders, chosen, vitals)
-        with rounds, _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes):
+        told = Ready(orders.ready_file, port)
+        reader = Reader(reading, vitals, ready=lambda: told.say(orders.system), wake=wake.set)
+        with ExitStack() as beside:
+            if orders.capture is None:
+                side = _while_the_store_comes_back(
+                    lambda: beside.enter_context(ar_side(store, config, folder, vitals.report))
+                )
+                told.http = side.port
+            beside.enter_context(_rounds(store, config, folder, orders, chosen, vitals))
+            beside.enter_context(
+                _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes)
+            )
             reader.run(stop.event)
     log.info("stopped", system=orders.system, records=reader.records)
     return reader.records
@@ -272,16 +264,3 @@ def _dispatcher(
 def _counts(store: OpenStore, system: str) -> dict[str, dict[str, int]]:
     with store.connect() as connection, connection.cursor() as cursor:
         return status.counts(cursor, system)
-
-
-def _say_ready(orders: Orders, port: int) -> None:
-    log.info("ready", system=orders.system, port=port)
-    if orders.ready_file is None:
-        return
-    file = Path(orders.ready_file)
-    half = file.with_name(file.name + ".new")
-    try:
-        half.write_text(json.dumps({"pid": os.getpid(), "port": port}), encoding="utf-8")
-        half.replace(file)
-    except OSError as error:
-        raise ConfigError(f"--ready-file {file} cannot be written: {error.strerror}") from None

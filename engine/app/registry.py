@@ -6,10 +6,12 @@ from typing import Any, cast
 
 from engine.ports.connector import Connector
 from engine.ports.errors import ConfigError
+from engine.ports.feed import FeedKind
 from engine.ports.source import SourceKind
 
 CONNECTORS = "arsync.connectors"
 SOURCES = "arsync.sources"
+FEEDS = "arsync.feeds"
 VERBS = "arsync.verbs"
 
 
@@ -30,6 +32,15 @@ def connector(name: str) -> Connector:
 def source(options: Mapping[str, Any], default: str) -> SourceKind:
     """The source that a `source` section asks for by `type`."""
     return cast("SourceKind", _find(SOURCES, str(options.get("type", default)), "source type"))
+
+
+def feed(name: str) -> FeedKind:
+    """The feed to the AR side that a section `[ar.NAME]` configures.
+
+    Raises:
+        ConfigError: no such feed is installed.
+    """
+    return cast("FeedKind", _find(FEEDS, name, "feed"))
 
 
 def verb(name: str) -> object | None:

@@ -12,7 +12,7 @@ import msgspec
 
 from engine.flow.entering import load_view, take_event
 from engine.model.events import IntentSubmitted
-from engine.model.intents import Intent, IntentError, SetCreditLimit, Withdraw, parse_intent
+from engine.model.intents import Intent, IntentError, SetCreditLimit, UnsoundIntentError, Withdraw, parse_intent
 from engine.rules.policy import Policy
 from engine.store import letters
 from engine.store.letters import Letter, LetterKind
@@ -34,6 +34,7 @@ class Taken(msgspec.Struct, frozen=True):
     reason: str | None
     known: bool
     trouble: str | None = None
+    system: str = ""
 
 
 def submit(
@@ -75,7 +76,7 @@ def _taken(record: Any, intent: Intent, *, known: bool) -> Taken:
     trouble = None
     if known and record.intent != intent:
         trouble = f"intent {intent.id} was submitted before with other content; give the new one an id of its own"
-    return Taken(intent.id, record.state, record.reason, known, trouble)
+    return Taken(intent.id, record.state, record.reason, known, trouble, intent.system)
 
 
 class Door(msgspec.Struct, frozen=True):
@@ -86,11 +87,15 @@ class Door(msgspec.Struct, frozen=True):
 
 
 class NotTaken(msgspec.Struct, frozen=True):
-    """A message that is no intent, or one for a system that is not configured."""
+    """A message that is no intent, or one for a system that is not configured.
+
+    `understood`: it has the form of an intent.
+    """
 
     reason: str
     id: str | None = None
     system: str | None = None
+    understood: bool = False
 
 
 def read_intent(raw: bytes, systems: Mapping[str, Door]) -> Intent | NotTaken:
@@ -98,11 +103,11 @@ def read_intent(raw: bytes, systems: Mapping[str, Door]) -> Intent | NotTaken:
     try:
         intent = parse_intent(raw)
     except IntentError as error:
-        return NotTaken(str(error), *_named(raw))
+        return NotTaken(str(error), *_named(raw), understood=isinstance(error, UnsoundIntentError))
     if intent.system not in systems:
         known = ", ".join(sorted(systems)) or "none"
         reason = f"intent {intent.id} names system {intent.system}; configured are: {known}"
-        return NotTaken(reason, intent.id, intent.system)
+        return NotTaken(reason, intent.id, intent.system, understood=True)
     return intent
 
 
@@ -136,8 +141,12 @@ def _named(raw: bytes) -> tuple[str | None, str | None]:
         return None, None
     if not isinstance(said, dict):
         return None, None
-    name, system = (value if isinstance(value := said.get(field), str) else None for field in ("id", "system"))
+    name, system = (value if _is_name(value := said.get(field)) else None for field in ("id", "system"))
     return name, system
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 200 and "\x00" not in value
 
 
 def keep_refused(

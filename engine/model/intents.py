@@ -252,18 +252,25 @@ class IntentError(ValueError):
     """An intent that cannot be taken: what is wrong with which field."""
 
 
+class UnsoundIntentError(IntentError):
+    """An intent that can be read and makes no sense: its amounts."""
+
+
 def parse_intent(raw: bytes | str) -> Intent:
     """One intent from JSON.
 
     Raises:
-        IntentError: not JSON, a field missing, unknown or out of bounds, or amounts that do not add up.
+        IntentError: not JSON, a field missing, unknown or out of bounds.
+        UnsoundIntentError: amounts that are none, or do not add up.
     """
     try:
         intent: Intent = msgspec.json.decode(raw, type=Intent)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntentError(f"{error}; `arsync intents schema` prints what an intent must look like") from None
     if not all(_is_amount(amount) and amount > 0 for amount in intent.amounts()):
-        raise IntentError(f"intent {intent.id}: every amount must be a number greater than zero, of a usual size")
+        raise UnsoundIntentError(
+            f"intent {intent.id}: every amount must be a number greater than zero, of a usual size"
+        )
     if isinstance(intent, ApplyPayment):
         _check_sum(intent)
     if isinstance(intent, PostEntry):
@@ -271,7 +278,7 @@ def parse_intent(raw: bytes | str) -> Intent:
     if isinstance(intent, SetCreditLimit):
         limits = [limit for limit in (intent.limit, intent.replaces) if limit is not None]
         if not all(_is_amount(limit) and limit >= 0 for limit in limits):
-            raise IntentError(f"intent {intent.id}: a credit limit must be a number, zero or more")
+            raise UnsoundIntentError(f"intent {intent.id}: a credit limit must be a number, zero or more")
     return intent
 
 
@@ -285,19 +292,19 @@ def _check_sum(intent: ApplyPayment) -> None:
     whole = sum(parts, intent.on_account or Decimal(0))
     if whole != intent.amount:
         what = "its allocations and what stays on account" if intent.on_account else "its allocations"
-        raise IntentError(f"intent {intent.id}: its amount is {intent.amount}, {what} add up to {whole}")
+        raise UnsoundIntentError(f"intent {intent.id}: its amount is {intent.amount}, {what} add up to {whole}")
     invoices = [a.invoice for a in intent.allocations]
     if len(set(invoices)) != len(invoices):
-        raise IntentError(f"intent {intent.id}: it names the same invoice twice; add the two amounts together")
+        raise UnsoundIntentError(f"intent {intent.id}: it names the same invoice twice; add the two amounts together")
 
 
 def _check_sides(intent: PostEntry) -> None:
     if any((line.debit is None) == (line.credit is None) for line in intent.lines):
-        raise IntentError(f"intent {intent.id}: each line must have either a debit or a credit")
+        raise UnsoundIntentError(f"intent {intent.id}: each line must have either a debit or a credit")
     debits = sum((line.debit or Decimal(0) for line in intent.lines), Decimal(0))
     credits_ = sum((line.credit or Decimal(0) for line in intent.lines), Decimal(0))
     if debits != credits_:
-        raise IntentError(f"intent {intent.id}: its debits come to {debits}, its credits to {credits_}")
+        raise UnsoundIntentError(f"intent {intent.id}: its debits come to {debits}, its credits to {credits_}")
 
 
 def intent_schema() -> dict[str, Any]:

@@ -21,6 +21,12 @@ class AlreadyRunningError(RuntimeError):
     """Another daemon works on this system."""
 
 
+def hold(connection: Connection, name: str) -> bool:
+    """Take a lock for this connection if nobody else has it; it is given back when the connection closes."""
+    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (_name(name),)).fetchone()
+    return bool(row and row[0])
+
+
 def take_over(connection: Connection, system: str, patience: float = _PATIENCE) -> None:
     """Take the system's lock for this connection.
 
@@ -29,8 +35,7 @@ def take_over(connection: Connection, system: str, patience: float = _PATIENCE) 
     """
     until = time.monotonic() + patience
     while True:
-        row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (_name(system),)).fetchone()
-        if row and row[0]:
+        if hold(connection, system):
             return
         if time.monotonic() > until:
             raise AlreadyRunningError(
@@ -42,8 +47,7 @@ def take_over(connection: Connection, system: str, patience: float = _PATIENCE) 
 
 def is_taken(connection: Connection, system: str) -> bool:
     """Whether a daemon works on this system now."""
-    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (_name(system),)).fetchone()
-    if row and row[0]:
+    if hold(connection, system):
         connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (_name(system),))
         return False
     return True

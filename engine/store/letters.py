@@ -110,6 +110,14 @@ def keep(
     return int(row[0]) if row else 0
 
 
+def knows(cursor: Cursor[Any], system: str, origin: str) -> bool:
+    """Whether a letter about what came from there was kept, open or closed."""
+    row = cursor.execute(
+        "SELECT 1 FROM dead_letter WHERE system = %s AND origin = %s LIMIT 1", (system, origin)
+    ).fetchone()
+    return row is not None
+
+
 def heal(cursor: Cursor[Any], system: str, now: dt.datetime, documents: Iterable[str]) -> None:
     """What these documents' letters complained of is over: they are readable, taken or answered again."""
     names = sorted(set(documents))

@@ -23,6 +23,12 @@ def systems(cursor: Cursor[Any]) -> list[str]:
     return [str(name) for (name,) in cursor.execute("SELECT name FROM system ORDER BY name")]
 
 
+def connector_of(cursor: Cursor[Any], system: str) -> str:
+    """The name of a system's connector."""
+    row = cursor.execute("SELECT connector FROM system WHERE name = %s", (system,)).fetchone()
+    return str(row[0]) if row else ""
+
+
 def counts(cursor: Cursor[Any], system: str) -> dict[str, dict[str, int]]:
     """For invoices, intents, commands and conflicts: how many are in which state."""
     found = {what: dict(cursor.execute(query, (system,)).fetchall()) for what, query in _COUNTED.items()}

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from engine.app.cli import cli
-from engine.app.config import load_config
+from engine.app.config import Config, load_config
 from engine.ports.errors import ConfigError
 
 INTENT = {
@@ -40,7 +40,14 @@ def test_an_intent_is_taken_once(config: Path, request: pytest.FixtureRequest) -
     first = call("intents", "submit", "-", "--json", stdin=line(request))
     assert first.exit_code == 0
     assert json.loads(first.stdout) == [
-        {"id": "p-1", "state": "waiting", "reason": "waiting for INV-1", "known": False, "trouble": None}
+        {
+            "id": "p-1",
+            "state": "waiting",
+            "reason": "waiting for INV-1",
+            "known": False,
+            "trouble": None,
+            "system": request.node.name,
+        }
     ]
     again = call("intents", "submit", "-", "--json", stdin=line(request))
     assert (again.exit_code, json.loads(again.stdout)[0]["known"]) == (0, True)
@@ -133,6 +140,9 @@ def test_init_writes_every_setting_and_overwrites_nothing(tmp_path: Path, monkey
     raw = tomllib.loads(uncommented)
     for name in ("ARSYNC_DSN", "ARSYNC_OWNER_DSN"):
         monkeypatch.setenv(name, "postgresql://u@h/d")
+    for name in ("ARSYNC_HTTP_TOKEN", "ARSYNC_KAFKA_PASSWORD"):
+        monkeypatch.setenv(name, "a secret of some length")
+    (tmp_path / "dashboard.token").write_text("another secret of some length")
     for section in raw["systems"]["tryton-eu"].values():
         for name, value in section.items() if isinstance(section, dict) else ():
             if name.endswith("_env"):
@@ -143,6 +153,20 @@ def test_init_writes_every_setting_and_overwrites_nothing(tmp_path: Path, monkey
     config, _ = load_config(str(file))
     assert config.systems["tryton-eu"].connector == "tryton"
     assert config.store.dsn == "postgresql://u@h/d"
+    assert config.http.tokens["dashboard"].may == "read"
+    assert config.tells_ar
+    assert not load_config_of(written, tmp_path).tells_ar, "as it is written nothing is told"
+
+
+def load_config_of(text: str, folder: Path) -> Config:
+    file = folder / "other.toml"
+    file.write_text(text)
+    for section in tomllib.loads(text)["systems"].values():
+        for one in section.values():
+            for name, value in one.items() if isinstance(one, dict) else ():
+                if name.endswith("_file"):
+                    (folder / value).write_text("secret")
+    return load_config(str(file))[0]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +177,9 @@ def test_init_writes_every_setting_and_overwrites_nothing(tmp_path: Path, monkey
         ('[systems.x]\nconnector = "tryton"\n[systems.x.source]\npassword = "p"\n', "does not belong in the file"),
         ('[systems.x]\nconnector = "tryton"\n[systems.x.source]\npassword_env = "NOT_SET_AT_ALL"\n', "is not set"),
         ('[systems.x]\nconnector = "tryton"\n[systems.x.policy.choices]\ndrift = "erp_loses"\n', "erp_loses"),
+        ('[http.tokens]\na = { token = "0123456789abcdef" }\n', "does not belong in the file"),
+        ('[http.tokens]\na = { token_env = "NOT_SET_AT_ALL" }\n', "is not set"),
+        ("[outbound]\nkeep_hours = 0\n", "keep_hours"),
         ('[systems."a b"]\nconnector = "tryton"\n', "letters, digits"),
     ],
 )
@@ -174,7 +201,7 @@ def test_secrets_come_from_files_beside_the_configuration(tmp_path: Path) -> Non
 def test_check_names_an_unknown_setting_and_what_is_missing(config: Path, request: pytest.FixtureRequest) -> None:
     found = call("check", "--json")
     assert [(one["subject"], one["grade"]) for one in json.loads(found.stdout)] == [
-        ("store", "ok"), ("source", "warning"), ("target", "ok"),
+        ("store", "ok"), ("AR side", "ok"), ("source", "warning"), ("target", "ok"),
     ]  # fmt: skip
     assert found.exit_code == 0
     assert f"[systems.{request.node.name}.source]" in call("check").stdout

@@ -14,12 +14,13 @@ from engine.app.printing import as_json
 @as_json
 @click.pass_obj
 def check(settings: tuple[Config, Path], system: str | None, json_: bool) -> None:  # noqa: FBT001
-    """Look at SYSTEM, or at every system: its database, its API, the rights of both users, and what was read so far.
+    """Look at SYSTEM, or at every system: its database, its API, the rights of both users, and what was read so far;
+    and at the AR side.
 
     Changes nothing. A warning works and needs somebody's care; an error does not work, or would lose data. The exit
     code is 1 when there are errors.
     """
-    from engine.app.checks import look, store_clock
+    from engine.app.checks import look, look_at_ar_side, store_clock
     from engine.app.verbs.run import choose_system
     from engine.app.wiring import open_store
     from engine.ports.finding import Finding, Grade
@@ -32,6 +33,7 @@ def check(settings: tuple[Config, Path], system: str | None, json_: bool) -> Non
         with store.connect() as connection:
             found["store"] = [store_clock(connection)]
             in_use = {name: exclusive.is_taken(connection, name) for name in chosen}
+        found["ar"] = list(look_at_ar_side(config, folder))
         for name, one in chosen.items():
             found[name] = list(look(store, config, name, one, folder, in_use=in_use[name]))
     grades = [finding.grade for findings in found.values() for finding in findings]

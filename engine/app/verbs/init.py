@@ -27,6 +27,29 @@ _HEAD = """\
 # brake = 100                   # more unreadable records or documents in a row stop the source
 # most_letters = 10000          # and so do more open dead letters
 """
+_AR_SIDE = """
+[http]
+# host = "127.0.0.1"            # the AR side's HTTP; served where a token is named below
+# port = 9465                   # 0 chooses a free port
+# max_body = 1048576            # bytes of a request
+# max_requests = 200            # under way at once
+
+[http.tokens]
+# cash-app = { token_env = "ARSYNC_HTTP_TOKEN" }       # at least 16 characters; its name stands in the journal
+# dashboard = { token_file = "dashboard.token", may = "read" }
+
+[http.tls]
+# certificate = "server.crt"    # PEM; without it HTTP is not encrypted
+# private_key = "server.key"
+# client_ca = "clients.crt"     # clients must show a certificate of this authority, besides their token
+
+[outbound]
+# keep_hours = 168              # what the AR side was told is kept this long, and until every feed has published it
+# personal = false              # true: feeds publish names and addresses of customers too
+"""
+_FEED = """
+[ar.{name}]
+{example}"""
 _SYSTEM = """
 [systems.{name}]
 connector = "{connector}"
@@ -95,4 +118,7 @@ def _text(connector: str | None, system: str | None) -> str:
         raise click.UsageError(f"system name {name!r} may hold letters, digits, - and _ only")
     example = registry.connector(chosen).example.format(name=name)
     choices = "".join(f'# {kind} = "{choice}"\n' for kind, choice in DEFAULT_CHOICES.items())
-    return _HEAD + _SYSTEM.format(name=name, connector=chosen, example=example, choices=choices)
+    feeds = "".join(
+        _FEED.format(name=one, example=registry.feed(one).example) for one in registry.names(registry.FEEDS)
+    )
+    return _HEAD + _AR_SIDE + feeds + _SYSTEM.format(name=name, connector=chosen, example=example, choices=choices)

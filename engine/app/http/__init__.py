@@ -1,0 +1,1 @@
+"""The AR side over HTTP: intents in; documents, conflicts and events out. Nothing here decides anything."""
