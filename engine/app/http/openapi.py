@@ -20,7 +20,8 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
-    shown = {name: one for name, one in schemas.items() if not name.endswith(("Query", "Path"))}
+    unseen = {shape.__name__ for one in ENDPOINTS for shape in (one.path_shape, one.query_shape)}
+    shown = {name: one for name, one in schemas.items() if name not in unseen}
     return {
         "openapi": "3.1.0",
         "info": {
