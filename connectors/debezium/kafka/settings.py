@@ -5,7 +5,7 @@ Everything of this package is opened with them. Secrets come in already read; no
 
 import re
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -143,7 +143,17 @@ def prefix_of(system: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", system)
 
 
-def client_settings(options: Options, name: str) -> dict[str, Any]:
+class Brokers(Protocol):
+    """Which brokers, and how they are spoken to: a part of every section that names some."""
+
+    @property
+    def bootstrap(self) -> str: ...
+
+    @property
+    def security(self) -> Security: ...
+
+
+def client_settings(options: Brokers, name: str) -> dict[str, Any]:
     """How every client of kafka-python is made: where the brokers are, and who we are."""
     security = options.security
     held: dict[str, Any] = {
