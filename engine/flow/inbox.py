@@ -99,7 +99,7 @@ class Inbox:
         # What names no system of ours is told in the first one's feed.
         place = system if system is not None and system in self._doors else min(self._doors)
         log.warning("an intent was not taken", feed=self._name, origin=message.origin, reason=reason)
-        payload = (message.value or b"").decode("utf-8", "backslashreplace")
+        payload = (message.value or b"").decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
         now = self._clock()
         with unit_of_work(self._connection, place, now) as work:
             if letters.knows(work.cursor, place, message.origin):
