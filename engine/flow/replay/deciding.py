@@ -43,6 +43,8 @@ class Again:
         self._system = system
         self.state = state
         self._rules: dict[str, tuple[Decide, Policy]] = {}
+        self.policy: Policy | None = None
+        """Decide by this one in place of the recorded ones."""
 
     def entry(self, kind: str, at: dt.datetime, text: str) -> list[Difference]:
         """Go over one entry; the fields that come out otherwise, none where all is as recorded.
@@ -58,25 +60,12 @@ class Again:
     def _entry(self, kind: str, at: dt.datetime, text: str) -> list[Difference]:
         body = msgspec.json.decode(text, type=_Whole)
         told = body.input
-        if kind == "change" and "documents" in told:
-            event: events.Event = documents_read(told, at, self.state.view)
-        elif kind != "config" and isinstance(told, dict) and "type" in told:
-            event = msgspec.convert(told, _TOLD_WHOLE)
-        else:
+        event = self._event(kind, at, told)
+        if event is None:
             whole = DECODER.decode(text)
             self.state.note(kind, whole)
             return [Difference("effects", str(whole.effects), "[]")] if whole.effects or whole.after else []
-        decide, policy = self._settings(body.versions)
-        view = narrowed(self.state, event)
-        decision = decide(view, event, policy, self._system)
-        after = left_different(view, decision)
-        written: Any = event
-        if isinstance(event, DocumentsTold):
-            written = {**told, "documents": documents_written(event, view)}
-        again = canonical_bytes({
-            "after": after, "basis": decision.seen, "effects": decision.effects, "input": written,
-            "versions": body.versions,
-        })  # fmt: skip
+        decision, again = self._decide(event, told, body.versions)
         if again == text.encode():
             self._absorb(decision)
             if isinstance(event, DocumentsTold):
@@ -87,6 +76,42 @@ class Again:
         recorded = DECODER.decode(text)
         self.state.apply(kind, at, recorded)
         return differences(recorded, DECODER.decode(again)) or [Difference("body", "another spelling", "canonical")]
+
+    def compare(self, kind: str, at: dt.datetime, text: str) -> list[Difference]:
+        """What `policy` would have led to otherwise at one entry; the state stays where it is.
+
+        Raises:
+            FoldError: as `entry`.
+        """
+        body = msgspec.json.decode(text, type=_Whole)
+        event = self._event(kind, at, body.input)
+        if event is None:
+            self.state.note(kind, DECODER.decode(text))
+            return []
+        _, again = self._decide(event, body.input, body.versions)
+        return differences(DECODER.decode(text), DECODER.decode(again)) if again != text.encode() else []
+
+    def _event(self, kind: str, at: dt.datetime, told: Any) -> events.Event | None:
+        """What an entry says was told; None where nothing is decided on it."""
+        if kind == "change" and "documents" in told:
+            return documents_read(told, at, self.state.view)
+        if kind != "config" and isinstance(told, dict) and "type" in told:
+            event: events.Event = msgspec.convert(told, _TOLD_WHOLE)
+            return event
+        return None
+
+    def _decide(self, event: events.Event, told: Any, versions: Any) -> tuple[Decision, bytes]:
+        """The decision, and the entry's body as it is written for it."""
+        decide, policy = self._settings(versions)
+        view = narrowed(self.state, event)
+        decision = decide(view, event, self.policy or policy, self._system)
+        written: Any = event
+        if isinstance(event, DocumentsTold):
+            written = {**told, "documents": documents_written(event, view)}
+        return decision, canonical_bytes({
+            "after": left_different(view, decision), "basis": decision.seen, "effects": decision.effects,
+            "input": written, "versions": versions,
+        })  # fmt: skip
 
     def _absorb(self, decision: Decision) -> None:
         put = self.state.put

@@ -1,0 +1,224 @@
+"""The archive: a system's journal in Parquet files by month, verifiable on its own, read with no database running.
+
+`arsync journal export` adds to it, replay reads it. Beside the entries, as they are in the store, each part has its
+`steps`: what every entry left different, field by field, in columns, so that looking back in time reads no JSON. A
+manifest for each system names every file with its digest, the end of every stream, and the checkpoints.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.model.canonical import canonical_bytes
+from engine.store.checkpoints import Checkpoint, CheckpointError, read_checkpoint
+from engine.store.journal import Row
+from engine.store.steps import steps_sql
+
+FORMAT = "arsync-archive/1"
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_PART = 20_000
+COLUMNS = 'stream, seq, system, batch, place, epoch_us("at") AS micros, kind, body, previous, hash'
+
+
+class ArchiveError(RuntimeError):
+    """An archive is missing, or is not what its manifest says."""
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """One file of the archive: `path` below the system's folder, and the batches that it holds.
+
+    `kind` is `entries`, `steps`, or `records` for those of the checkpoint at which the archive begins.
+    """
+
+    path: str
+    sha256: str
+    rows: int
+    first: int
+    last: int
+    kind: str = "entries"
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What an archive holds of one system. `seal` is the digest of all the rest."""
+
+    system: str
+    batch: int = 0
+    heads: dict[str, tuple[int, str]] = {}
+    files: tuple[FileEntry, ...] = ()
+    checkpoints: tuple[str, ...] = ()
+    pruned_to: int = 0
+    format: str = FORMAT
+    seal: str = ""
+
+    def sealed(self) -> "Manifest":
+        """The same with its seal."""
+        bare = msgspec.structs.replace(self, seal="")
+        return msgspec.structs.replace(self, seal=hashlib.sha256(canonical_bytes(bare)).hexdigest())
+
+
+def open_duckdb(memory: str | None = None) -> Any:
+    """A DuckDB in memory that loads nothing from outside."""
+    import duckdb
+
+    settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    if memory is not None:
+        settings["memory_limit"] = memory
+    connection = duckdb.connect(":memory:", config=settings)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+class Archive:
+    """An archive as a place to read a journal from."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not folder.is_dir():
+            raise ArchiveError(f"there is no archive {folder}; `arsync journal export {folder}` makes one")
+        self._manifests: dict[str, Manifest] = {}
+
+    @property
+    def name(self) -> str:
+        return f"the archive {self.folder}"
+
+    def systems(self) -> list[str]:
+        return sorted(path.parent.name.removeprefix("system=") for path in self.folder.glob("system=*/manifest.json"))
+
+    def manifest(self, system: str) -> Manifest:
+        """What it holds of a system.
+
+        Raises:
+            ArchiveError: it holds nothing of it, or the manifest is not as it was written.
+        """
+        if system not in self._manifests:
+            self._manifests[system] = read_manifest(self.folder, system)
+        return self._manifests[system]
+
+    def files(self, system: str, kind: str = "entries") -> list[str]:
+        """The paths of its files of a kind, oldest first."""
+        return [str(self.place(system) / one.path) for one in self.manifest(system).files if one.kind == kind]
+
+    def place(self, system: str) -> Path:
+        """The system's folder."""
+        return self.folder / f"system={system}"
+
+    def damaged(self, system: str) -> list[str]:
+        """Sentences about files that are missing or are not as they were written, and files that nobody wrote."""
+        faults = []
+        place, known = self.place(system), set()
+        for one in self.manifest(system).files:
+            known.add(one.path)
+            file = place / one.path
+            if not file.is_file():
+                faults.append(f"file {one.path} of the archive is missing")
+            elif file_digest(file) != one.sha256:
+                faults.append(f"file {one.path} of the archive is not as it was written")
+        found = {str(file.relative_to(place)) for file in place.rglob("*") if file.is_file()}
+        faults += [f"file {name} stands in the archive, and its manifest does not know it"
+                   for name in sorted(found - known - {"manifest.json"})]  # fmt: skip
+        return faults
+
+    def steps_apart(self, system: str) -> list[str]:
+        """Sentences about steps that are not those which their entries give."""
+        faults = []
+        place = self.place(system)
+        entries = {one.path: one for one in self.manifest(system).files if one.kind == "entries"}
+        with open_duckdb() as duck:
+            for path in entries:
+                steps = path.replace("/entries-", "/steps-")
+                again = steps_sql(f"(SELECT * FROM read_parquet('{place / path}', hive_partitioning = false))")  # noqa: S608 - own paths
+                there = f"SELECT * FROM read_parquet('{place / steps}', hive_partitioning = false)"  # noqa: S608 - as above
+                (apart,) = duck.execute(
+                    f"SELECT count(*) FROM (({again}) EXCEPT ALL ({there}) UNION ALL ({there} EXCEPT ALL ({again})))"  # noqa: S608
+                ).fetchone()
+                if apart:
+                    faults.append(f"file {steps} of the archive is not what its entries give: {apart} rows differ")
+        return faults
+
+    def heads(self, system: str) -> dict[str, tuple[int, str]]:
+        return self.manifest(system).heads
+
+    def count(self, system: str, after: int = 0) -> int:
+        return sum(one.rows for one in self.manifest(system).files if one.kind == "entries" and one.last > after)
+
+    def rows(self, system: str, after: int = 0) -> Iterator[Sequence[Row]]:
+        files = self.files(system)
+        if not files:
+            return
+        with open_duckdb() as duck:
+            cursor = duck.execute(
+                f"SELECT {COLUMNS} FROM read_parquet(?, hive_partitioning = false) WHERE batch > ?",  # noqa: S608
+                [files, after],
+            )
+            while part := cursor.fetchmany(_PART):
+                yield [row_of(one) for one in part]
+
+    def checkpoints(self, system: str) -> list[Checkpoint]:
+        return [read_checkpoint(line) for line in self.manifest(system).checkpoints]
+
+    def records(self, system: str, batch: int) -> Iterator[tuple[str, str]]:
+        """Of the checkpoint that stands for what was pruned before the archive began; of others none are needed."""
+        files = self.files(system, "records") if batch == self.pruned_to(system) else []
+        if files:
+            with open_duckdb() as duck:
+                cursor = duck.execute("SELECT name, record FROM read_parquet(?)", [files])
+                while part := cursor.fetchmany(_PART):
+                    yield from part
+
+    def pruned_to(self, system: str) -> int:
+        return self.manifest(system).pruned_to
+
+
+def row_of(found: Sequence[Any]) -> Row:
+    """A row as the store gives it, its time out of microseconds since 1970."""
+    stream, seq, system, batch, place, at, kind, body, previous, own = found
+    return stream, seq, system, batch, place, _EPOCH + dt.timedelta(microseconds=at), kind, body, previous, own
+
+
+def read_manifest(folder: Path, system: str) -> Manifest:
+    """The manifest of a system.
+
+    Raises:
+        ArchiveError: there is none, or it is not as it was written.
+    """
+    file = folder / f"system={system}" / "manifest.json"
+    try:
+        raw = file.read_bytes()
+        read = msgspec.json.decode(raw, type=Manifest)
+        if read.sealed() != read or raw != manifest_bytes(read):
+            raise ArchiveError(f"{file} is not as it was written")
+        for line in read.checkpoints:
+            read_checkpoint(line)
+    except FileNotFoundError:
+        raise ArchiveError(f"the archive {folder} holds nothing of system {system}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, CheckpointError) as error:
+        raise ArchiveError(f"{file} is not as it was written: {error}") from None
+    return read
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """A manifest as it stands in its file."""
+    return json.dumps(msgspec.to_builtins(manifest), indent=1, sort_keys=True).encode() + b"\n"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace a system's manifest as a whole."""
+    file = folder / f"system={manifest.system}" / "manifest.json"
+    half = file.with_suffix(".part")
+    with half.open("wb") as opened:
+        opened.write(manifest_bytes(manifest.sealed()))
+        opened.flush()
+        os.fsync(opened.fileno())
+    half.replace(file)
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
