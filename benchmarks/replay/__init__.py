@@ -1,0 +1,1 @@
+"""How fast the journal is proven and folded, beside other readers of the same number of events."""
