@@ -7,6 +7,7 @@ import datetime as dt
 import random
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import msgspec
 import pytest
@@ -41,15 +42,15 @@ def flip(text: str, rng: random.Random) -> str:
 def change(held: MemoryJournal, rng: random.Random) -> int:
     """Change one field of one entry; returns its place."""
     place = rng.randrange(len(held.entries))
-    row = list(held.entries[place])
+    row: list[Any] = list(held.entries[place])
     field = rng.choice([0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 8, 9])
     if isinstance(row[field], str):
-        row[field] = flip(str(row[field]), rng)
+        row[field] = flip(row[field], rng)
     elif isinstance(row[field], dt.datetime):
         row[field] += dt.timedelta(microseconds=rng.choice([-1, 1]))
     else:
         row[field] += rng.choice([-1, 1])
-    held.entries[place] = tuple(row)  # type: ignore[call-overload]
+    held.entries[place] = msgspec.convert(row, Row)
     return place
 
 
