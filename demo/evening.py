@@ -150,7 +150,7 @@ class Evening:
 
     def _mistakes(self) -> None:
         """What cannot be done: each is a conflict that says why, and Tryton's books show nothing of it."""
-        about = self._about("none", "instalments", ONE)
+        about = self._about("none", "withdrawn", ONE)
         part = Allocation(about["invoice"], ONE, about["basis"])
         parties = {str(row["name"]): row for row in self._day.accountant.customers()}
         stranger = str(parties["Granite Retail"]["id"])
