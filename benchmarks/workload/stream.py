@@ -28,10 +28,11 @@ _DUPLICATE, _REDELIVERY = 0.01, 0.002
 class Workload:
     """A seeded stream: first a snapshot, then lives without end."""
 
-    def __init__(self, seed: int, *, customers: int = 1_000) -> None:
+    def __init__(self, seed: int, *, customers: int = 1_000, active: int = _ACTIVE) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - a workload, not a secret
         self._keys = Keys()
         self._customers = customers
+        self._most_active = active
         # Zipf: the second customer has half of the first one's invoices, the third a third.
         self._weights = list(accumulate(1 / (rank + 1) for rank in range(customers)))
         self._tx, self._lsn = 8_400, 150_000_000
@@ -57,7 +58,7 @@ class Workload:
     def transactions(self) -> Iterator[list[Message]]:
         """The messages of one ERP transaction after the other, borders included, repeats too."""
         while True:
-            if len(self._active) < _ACTIVE and (not self._active or self._rng.random() < 0.5):
+            if len(self._active) < self._most_active and (not self._active or self._rng.random() < 0.5):
                 self._active.append(Life(self._rng, self._keys, self._party()))
                 place = len(self._active) - 1
             else:

@@ -161,7 +161,7 @@ def _decode(topic: str, key: bytes | None, value: bytes) -> Record | None:
 def _change(
     message: _Message, source: _Source, key: bytes | None, reader: RowReader | None, value: bytes
 ) -> RowChange:
-    op = _OPS.get(str(message.op))
+    op = _OPS.get(message.op)  # type: ignore[arg-type]
     if op is None:
         raise _Refusal(_strange_op(str(message.op), source.table))
     name, key_row = _key(key, source.table)
@@ -197,6 +197,11 @@ def _key(key: bytes | None, table: str) -> tuple[str, Row]:
     fields: Any = None
     if key is not None:
         fields = _anything.decode(key)
+        if type(fields) is dict and len(fields) == 1:
+            # Most keys are one number: nothing of what follows applies to them.
+            (held,) = fields.values()
+            if type(held) is int and not next(iter(fields)).startswith("__dbz__"):
+                return str(held), fields
         if isinstance(fields, dict) and fields.keys() == {"schema", "payload"}:
             schema = _wrapped.decode(key).schema
             fields = fields["payload"]

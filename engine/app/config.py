@@ -111,7 +111,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     port: int = 9464
-    batch_size: int = 2000
+    batch_size: int = 5000
     quiet_seconds: float = 1.0
     brake: int = 100
     most_letters: int = 10_000

@@ -1,5 +1,6 @@
 """One process of `arsync run`: a reader in the main thread, dispatchers beside it, a page that says how they are."""
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
     """Read, decide and write back until stopped. Returns how many records were read."""
     stop, wake = Stop(), threading.Event()
     stop.listen()
+    _collect_seldom()
     connector = registry.connector(chosen.connector)
     _while_the_store_comes_back(lambda: _enter(store, orders.system, chosen.connector))
     vitals = Vitals(orders.system)
@@ -79,6 +81,13 @@ def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: P
             reader.run(stop.event)
     log.info("stopped", system=orders.system, records=reader.records)
     return reader.records
+
+
+def _collect_seldom() -> None:
+    """What a batch leaves behind is freed by reference counts; looking for cycles through all that is kept at hand
+    took a tenth of the time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _enter(store: OpenStore, system: str, connector: str) -> None:

@@ -5,17 +5,16 @@ from typing import Any
 
 import msgspec
 from psycopg import Cursor
-from psycopg.types.json import Jsonb
 
 from engine.flow.batch import Told as Assembly
 from engine.flow.entering import load_view
+from engine.flow.recall import Recall
 from engine.flow.telling import documents_written, in_order
-from engine.model.canonical import short_digest
 from engine.model.commands import PostEntry, ReleaseOrder, is_command_key
 from engine.model.documents import Customer, DocumentKind, Invoice, LedgerEntry, Paper, SalesOrder
 from engine.model.events import DocumentsTold, Told
 from engine.rules.decide import decide
-from engine.rules.desk import View
+from engine.rules.desk import Decision, View
 from engine.rules.leaving import left_different
 from engine.rules.policy import Policy
 from engine.store import records
@@ -35,32 +34,32 @@ class Telling(msgspec.Struct):
     papers: Sequence[Paper] = ()
 
 
-def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> View:
+def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling], recall: Recall) -> View:
     """Every record that deciding on these tellings can touch."""
-    roots = {assembly.root for telling in tellings for assembly in telling.assemblies}
-    invoices = {key for kind, key in roots if kind is DocumentKind.INVOICE}
-    known = records.load_invoices(cursor, system, invoices, lock=True)
+    roots = dict.fromkeys(assembly.root for telling in tellings for assembly in telling.assemblies)
+    invoices = [key for kind, key in roots if kind is DocumentKind.INVOICE]
+    customers = [key for kind, key in roots if kind is DocumentKind.CUSTOMER]
+    recall.learn(cursor, invoices, customers)
+    known = recall.view(invoices, customers)
     docs = [a.assembled.document for t in tellings for a in t.assemblies if a.assembled is not None]
     told = [doc for doc in docs if isinstance(doc, Invoice)]
-    texts = (a.text for doc in (*told, *(r.doc for r in known.values())) for a in doc.applications)
+    texts = (a.text for doc in (*told, *(r.doc for r in known.invoices.values())) for a in doc.applications)
     keys = {text for text in texts if text is not None and is_command_key(text)}
     keys |= {doc.reference for doc in told if doc.reference is not None and is_command_key(doc.reference)}
-    keys |= {key for record in known.values() for key in record.under_way}
-    customers = {key for kind, key in roots if kind is DocumentKind.CUSTOMER}
-    keys |= {key for record in records.load_customers(cursor, system, customers).values() for key in record.changes}
+    keys |= {key for record in known.invoices.values() for key in record.under_way}
+    keys |= {key for record in known.customers.values() for key in record.changes}
+    # A dispute names the command that credits it also when that is over.
+    keys |= {dispute.memo for record in known.invoices.values() for dispute in record.disputes if dispute.memo}
     papers = [paper for telling in tellings for paper in telling.papers]
     keys |= {p.text for p in papers if isinstance(p, LedgerEntry) and p.text is not None and is_command_key(p.text)}
     orders = {name for p in papers if isinstance(p, SalesOrder) for name in (p.key, p.number) if name is not None}
     keys |= records.commands_of_orders(cursor, system, orders) if orders else set()
-    view = load_view(
-        cursor,
-        system,
-        invoices=invoices,
-        customers=customers,
-        commands=keys,
-        intent_state="waiting",
-        about=[f"invoice/{key}" for key in invoices],
-    )
+    names = {name for doc in told for name in (doc.key, doc.number) if name is not None}
+    waiting = recall.waiting(cursor, names, customers)
+    about = [f"invoice/{key}" for key in invoices] if recall.some_disagree(cursor) else []
+    if not keys and not waiting and not about:
+        return known
+    view = load_view(cursor, system, commands=keys, intents=waiting, about=about, at_hand=known)
     named = {a.invoice for record in view.intents.values() for a in record.intent.parts}
     for doc in told:
         if doc.number in named and doc.number:
@@ -70,20 +69,20 @@ def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling]) -> V
 
 def take_telling(
     work: Work, view: View, telling: Telling, event: DocumentsTold | None, policy: Policy, parked: Parked
-) -> None:
+) -> Decision:
     """Decide on what a unit told, journal it with what followed, and let the next one see it.
 
     `parked` are the documents of which the unit parks some, with the reason, or None where one is readable again.
     """
     if event is None and not parked:
-        return
+        return Decision()
     told: dict[str, Any] = {"tx": telling.tx, "commit": telling.commit}
     if parked:
         told["parked"] = parked
     stream = f"{work.system}/changes"
     if event is None:
         work.note(Entry(stream, "change", work.now, told))
-        return
+        return Decision()
     decision = decide(view, event, policy, work.system)
     after = left_different(view, decision)
     written = told["documents"] = documents_written(event, view)
@@ -92,10 +91,11 @@ def take_telling(
     guards_only = not decided and all(isinstance(one, dict) and "doc" not in one for one in written.values())
     work.record(entry, decision, tx=telling.tx, commit=telling.commit, guards_only=guards_only)
     view.absorb(decision)
+    return decision
 
 
 def event_of(
-    telling: Telling, view: View, work: Work, parked: Mapping[str, str]
+    telling: Telling, view: View, work: Work, parked: Mapping[str, str], recall: Recall
 ) -> tuple[DocumentsTold | None, Parked]:
     """The event, without the documents of which nothing is new, None when nothing is; and what is parked by it.
 
@@ -116,7 +116,7 @@ def event_of(
         if kind is DocumentKind.INVOICE:
             invoices += _invoice_told(assembly, view)
         else:
-            customers += _customer_told(assembly, view, work, key)
+            customers += _customer_told(assembly, view, recall, key)
     for name, reason in changed.items():
         work.park(name, reason)
     papers = [Told(paper.key, paper, {}) for paper in telling.papers if _is_ours(paper, view)]
@@ -145,37 +145,15 @@ def _invoice_told(assembly: Assembly, view: View) -> Iterable[Told]:
     return [Told(key, assembled.document, assembled.guard)]
 
 
-def _customer_told(assembly: Assembly, view: View, work: Work, key: str) -> Iterable[Told]:
+def _customer_told(assembly: Assembly, view: View, recall: Recall, key: str) -> Iterable[Told]:
     assembled = assembly.assembled
     known = view.customers.get(key)
     if assembled is None:
         return [Told(key, None, {})] if known is not None and not known.deleted else []
     if not isinstance(assembled.document, Customer):
         return []
-    number = _keep_personal(work, key, assembled.personal or {})
+    number = recall.number_personal(key, assembled.personal or {})
     document = msgspec.structs.replace(assembled.document, personal=f"customer/{key}#{number}")
     if known is not None and known.doc == document and known.guard == assembled.guard and not known.deleted:
         return []
     return [Told(key, document, assembled.guard)]
-
-
-def _keep_personal(work: Work, key: str, data: dict[str, Any]) -> int:
-    """Store a customer's personal data beside the journal; returns its number, which rises with every change.
-
-    What was erased is not stored again as long as the ERP says nothing else.
-    """
-    row = work.cursor.execute(
-        """INSERT INTO personal AS p (system, key, number, data) VALUES (%s, %s, 1, %s)
-           ON CONFLICT (system, key) DO UPDATE
-             SET number = p.number + (p.data IS DISTINCT FROM EXCLUDED.data)::int, data = EXCLUDED.data
-             WHERE p.data ->> 'erased' IS DISTINCT FROM %s
-           RETURNING number""",
-        (work.system, key, Jsonb(data), short_digest(data)),
-    ).fetchone()
-    row = (
-        row
-        or work.cursor.execute(
-            "SELECT number FROM personal WHERE system = %s AND key = %s", (work.system, key)
-        ).fetchone()
-    )
-    return int(row[0]) if row else 1

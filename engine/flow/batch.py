@@ -3,21 +3,22 @@
 The pipeline makes one for every unit of work. It decides nothing; it says what the ERP's word is now.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 from psycopg import Cursor
 
-from engine.flow.closure import Image, Loader, Relations, Root, Wanted
+from engine.flow.closure import Image, Relations, Root
+from engine.flow.neighbourhood import Neighbourhood
 from engine.model.change import Op, Position, Row, RowChange, Unit
 from engine.model.columns import ColumnError
 from engine.model.documents import Assembled
 from engine.ports.errors import MappingError
-from engine.ports.mapping import ErpMapping
-from engine.ports.rows import KEY, Rows, natural
-from engine.store import mirror, sums
+from engine.ports.mapping import Amount, ErpMapping
+from engine.ports.rows import natural
+from engine.store import mirror
 from engine.store.mirror import MirrorEntry
 
 _UNREADABLE = (MappingError, ColumnError, KeyError, TypeError)
@@ -36,133 +37,126 @@ class Told(msgspec.Struct):
 class Batch:
     """The mirror's neighbourhood of some units, changed step by step as they are applied."""
 
-    def __init__(
-        self,
-        cursor: Cursor[Any],
-        system: str,
-        mapping: ErpMapping,
-        relations: Relations,
-        lookups: Sequence[Image],
-    ) -> None:
+    def __init__(self, cursor: Cursor[Any], mapping: ErpMapping, relations: Relations, near: Neighbourhood) -> None:
         self._cursor = cursor
-        self._system = system
         self._mapping = mapping
         self._relations = relations
+        self._near = near
+        near.make_ready(cursor)
         self._summed = {spec.name for spec in mapping.tables if spec.summed}
-        self.rows = Rows(relations.indexed + [(spec.name, KEY) for spec in mapping.tables] + lookup_indexes(mapping))
-        for table, key, row in lookups:
-            self.rows.put(table, key, row)
-        self.before: dict[mirror.Key, MirrorEntry] = {}
+        self.rows = near.rows
+        self.before: dict[mirror.Key, MirrorEntry | None] = {}
         self.after: dict[mirror.Key, MirrorEntry] = {}
-        self._sums: dict[Root, dict[str, Decimal]] = {}
-        self.changed_sums: set[tuple[Root, str]] = set()
-        self._unit_sums: set[tuple[Root, str]] = set()
+        self.changed_sums: dict[tuple[Root, str], None] = {}
+        self._unit_sums: set[Root] = set()
 
     def load(self, units: Iterable[Unit], roots: Iterable[Root] = ()) -> None:
-        """Read everything that applying these units, and assembling these documents, can need."""
+        """Have at hand everything that applying these units, and assembling these documents, can need."""
+        near = self._near
         changes = [change for unit in units for change in unit.changes]
-        self.before = mirror.load_entries(
-            self._cursor, self._system, ((change.table, change.key) for change in changes)
-        )
-        stored = [(table, key, e.row) for (table, key), e in self.before.items() if not e.deleted]
-        future = [(change.table, change.key, change.row) for change in changes if change.op is not Op.DELETE]
-        owed = {root for table, _, row in (*stored, *future) for root, _, _ in self._amounts(table, row)}
-        loaded = Loader(self._relations, self._fetch).load(stored, future, [*roots, *sorted(owed)])
-        for table, key, row in loaded:
-            if (table, key) not in self.before or not self.before[table, key].deleted:
-                self.rows.put(table, key, row)
+        names = dict.fromkeys((change.table, change.key) for change in changes)
+        near.learn(self._cursor, names)
+        images: list[Image] = []
+        for name in names:
+            entry = self.before[name] = near.known[name]
+            if entry is not None and not entry.deleted:
+                images.append((*name, entry.row))
+        images += [(change.table, change.key, change.row) for change in changes if change.op is not Op.DELETE]
+        owed = {root: None for table, _, row in images for root, _ in self._amounts(table, row)}
+        near.reach(self._cursor, images, [*roots, *owed])
 
     def apply(self, unit: Unit) -> list[Root]:
         """Bring the rows to where this unit leaves them; returns the documents that it touches, in order.
 
         A change that the mirror has seen already, or that is older than what it knows, changes nothing.
         """
-        touched: dict[Root, None] = {}
         images: list[Image] = []
         for change in unit.changes:
-            image = self._apply_change(unit, change)
-            if image is not None:
-                images += image
-        touched.update(self._relations.touched_roots(images, self.rows))
-        touched.update({root: None for root, _ in self._unit_sums})
+            self._apply_change(unit, change, images)
+        touched = self._relations.touched_roots(images, self.rows)
+        touched.update(dict.fromkeys(self._unit_sums))
         self._unit_sums.clear()
         return sorted(touched, key=lambda root: (root[0], natural(root[1])))
 
     def assemble(self, roots: Iterable[Root]) -> list[Told]:
         """The documents as the rows tell them now."""
         roots = list(roots)
-        missing = [root for root in roots if root not in self._sums]
-        if missing:
-            loaded = sums.load_sums(self._cursor, self._system, missing)
-            for root in missing:
-                self._sums[root] = loaded.get(root, {})
+        self._near.learn_sums(self._cursor, roots)
         told = []
         for root in roots:
             try:
-                told.append(Told(root, self._mapping.assemble(*root, self.rows, self._sums[root])))
+                told.append(Told(root, self._mapping.assemble(*root, self.rows, self._near.sums[root])))
             except _UNREADABLE as error:
                 told.append(Told(root, None, _sentence(root, error), self._relations.rows_of(root, self.rows)))
         return told
 
     def sums_to_save(self) -> list[tuple[Root, str, Decimal]]:
         """Every sum that is different now."""
-        return [(root, measure, self._sums[root][measure]) for root, measure in sorted(self.changed_sums)]
+        return [(root, measure, self._near.sums[root][measure]) for root, measure in sorted(self.changed_sums)]
 
-    def _apply_change(self, unit: Unit, change: RowChange) -> list[Image] | None:
-        name = (change.table, change.key)
-        known = self.after.get(name) or self.before.get(name)
-        position = Position(unit.commit if change.bordered or unit.snapshot else change.lsn, change.lsn)
-        if known is not None and position <= known.position:
-            return None
+    def _apply_change(self, unit: Unit, change: RowChange, images: list[Image]) -> None:
+        """Take one change in; adds to `images` the rows from which the documents that it touches are found."""
+        table, key = name = (change.table, change.key)
+        known = self._near.known[name]
+        commit = unit.commit if change.bordered or unit.snapshot else change.lsn
+        if known is not None:
+            at = known.position
+            if commit < at.commit or (commit == at.commit and change.lsn <= at.lsn):
+                return
         old = None if known is None or known.deleted else known.row
         new = None if change.op is Op.DELETE else _whole_row(change, old)
         kept = new if new is not None else (old if old is not None else change.row)
-        self.after[name] = MirrorEntry(kept, position, new is None, known.snapshot if known else None)
-        self._add_amounts(change.table, old, -1)
-        images: list[Image] = [] if old is None else [(change.table, change.key, old)]
-        if old is not None:
+        entry = MirrorEntry(kept, Position(commit, change.lsn), new is None, known.snapshot if known else None)
+        if old is not None and (new is None or self._moves(table, old, new)):
             # Who it belonged to is asked before the row goes, while the others still point to it.
-            images += [
-                (self._root_table(root), root[1], {}) for root in self._relations.touched_roots(images, self.rows)
-            ]
+            images.append((table, key, old))
+            before = self._relations.touched_roots([(table, key, old)], self.rows)
+            images += [(self._relations.root_tables[root[0]], root[1], {}) for root in before]
+        self.after[name] = self._near.known[name] = entry
         if new is None:
-            self.rows.remove(change.table, change.key)
+            self.rows.remove(table, key)
         else:
-            self.rows.put(change.table, change.key, new)
-            images.append((change.table, change.key, new))
-        self._add_amounts(change.table, new, 1)
-        return images
+            self.rows.put(table, key, new)
+            images.append((table, key, new))
+        if table in self._summed:
+            self._change_sums(table, old, new)
 
-    def _root_table(self, root: Root) -> str:
-        return next(table for table, kind in self._relations.roots.items() if kind is root[0])
+    def _moves(self, table: str, old: Row, new: Row) -> bool:
+        """Whether the row hangs on other rows than before."""
+        return any(old.get(column) != new.get(column) for column in self._relations.related.get(table, ()))
 
-    def _amounts(self, table: str, row: Row | None) -> list[tuple[Root, str, Decimal]]:
-        """What a row adds to which sums; nothing when it cannot be read: its documents say so themselves."""
+    def _amounts(self, table: str, row: Row | None) -> list[tuple[Root, Amount]]:
         if row is None or table not in self._summed:
             return []
+        found: list[tuple[Root, Amount]] = self._near.amounts(table, row, self._read_amounts)
+        return found
+
+    def _read_amounts(self, table: str, row: Row) -> list[tuple[Root, Amount]]:
+        """What a row adds to which sums; nothing when it cannot be read: its documents say so themselves."""
         try:
-            return [((a.kind, a.key), a.measure, a.amount) for a in self._mapping.amounts(table, row, self.rows)]
+            return [((a.kind, a.key), a) for a in self._mapping.amounts(table, row, self.rows)]
         except _UNREADABLE:
             return []
 
-    def _add_amounts(self, table: str, row: Row | None, sign: int) -> None:
-        for root, measure, amount in self._amounts(table, row):
-            if root not in self._sums:
-                self._sums[root] = sums.load_sums(self._cursor, self._system, [root]).get(root, {})
-            self._sums[root][measure] = self._sums[root].get(measure, Decimal(0)) + sign * amount
-            self.changed_sums.add((root, measure))
-            self._unit_sums.add((root, measure))
-
-    def _fetch(self, wanted: set[Wanted]) -> list[Image]:
-        keys = [(table, value) for table, column, value in wanted if column == KEY]
-        related = [want for want in wanted if want[1] != KEY]
-        found = list(mirror.load_rows(self._cursor, self._system, keys)) if keys else []
-        return found + (mirror.load_related(self._cursor, self._system, related) if related else [])
+    def _change_sums(self, table: str, old: Row | None, new: Row | None) -> None:
+        before, now = self._amounts(table, old), self._amounts(table, new)
+        if before == now:
+            return
+        for listed, sign in ((before, -1), (now, 1)):
+            for root, amount in listed:
+                self._near.learn_sums(self._cursor, (root,))
+                held = self._near.sums[root]
+                held[amount.measure] = held.get(amount.measure, Decimal(0)) + sign * amount.amount
+                self.changed_sums[root, amount.measure] = None
+                self._unit_sums.add(root)
 
 
-def lookup_indexes(mapping: ErpMapping) -> list[tuple[str, str]]:
-    """Look-ups are small: every watched column of theirs can be asked for."""
-    return [(spec.name, column) for spec in mapping.tables if spec.lookup for column in spec.watched]
+def net_changes(unit: Unit) -> Unit:
+    """The unit with one change for each row: its last. Nobody sees what a transaction wrote in between."""
+    last = {(change.table, change.key): change for change in unit.changes}
+    if len(last) == len(unit.changes) or any(change.unavailable for change in unit.changes):
+        return unit
+    return msgspec.structs.replace(unit, changes=tuple(sorted(last.values(), key=lambda change: change.lsn)))
 
 
 def _whole_row(change: RowChange, old: Row | None) -> Row:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from engine.flow.closure import Loader, Root
+from engine.flow.closure import Root, load_document
 from engine.flow.pipeline import Pipeline
 from engine.model.change import Op, Record, Row, RowChange, SnapshotMark, Unit, Unreadable
 from engine.model.documents import DocumentKind
@@ -106,7 +106,7 @@ class Chores:
         known = self._pipeline.mirrored(root)
         with surveyor.snapshot() as snapshot:
             since = snapshot.since
-            rows = Loader(self._pipeline.relations, snapshot.fetch).load([], [], [root])
+            rows = load_document(self._pipeline.relations, root, snapshot.fetch)
             rows += snapshot.fetch(self._pipeline.wanted(root))
             found = {(table, key): row for table, key, row in rows}
             missing = [(table, KEY, key) for table, key in sorted(known - set(found))]

@@ -1,11 +1,9 @@
-"""Finds what hangs together: which documents a changed row touches, and all rows that those documents are made of.
+"""Says how rows hang together, and which documents a changed row touches, from the relations that a mapping declares.
 
-Walks the relations that a mapping declares, backward to the roots and forward from them, with one query for each
-step over all rows of a batch.
+`neighbourhood` walks them to load rows, `batch` to learn which documents to assemble.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from engine.model.change import Row
 from engine.model.documents import DocumentKind
@@ -31,6 +29,8 @@ class Relations:
             self.backward.setdefault(relation.to_table, []).append(relation)
         self.indexed = [(r.table, r.column) for r in mapping.relations]
         self.indexed += [(r.to_table, r.to_column) for r in mapping.relations]
+        self.related = self.columns()
+        self.root_tables = {kind: table for table, kind in mapping.roots.items()}
 
     def columns(self) -> dict[str, tuple[str, ...]]:
         """The related columns of each table, without the key."""
@@ -51,6 +51,8 @@ class Relations:
                 roots[self.roots[table], key] = None
             for relation in self.backward.get(table, ()):
                 value = key if relation.to_column == KEY else row.get(relation.to_column)
+                if value is None:
+                    continue
                 for found_key, found in rows.where(relation.table, relation.column, value):
                     if (relation.table, found_key) not in seen:
                         seen.add((relation.table, found_key))
@@ -73,94 +75,37 @@ class Relations:
                 frontier += [(relation.to_table, to, other) for to, other in near]
         return found
 
-
-class Loader:
-    """Loads one batch's neighbourhood. `fetch` answers a set of wanted rows from the mirror."""
-
-    def __init__(self, relations: Relations, fetch: Callable[[set[Wanted]], Iterable[Image]]) -> None:
-        self._relations = relations
-        self._fetch = fetch
-        self._asked: set[Wanted] = set()
-        self._future: dict[Wanted, list[Image]] = {}
-
-    def load(self, stored: Iterable[Image], future: Iterable[Image], roots: Iterable[Root] = ()) -> list[Image]:
-        """Every stored row that assembling the touched documents can need.
-
-        Args:
-            stored: rows of the mirror that the batch will change, as they stand.
-            future: rows as the batch will leave them, at any point within it.
-            roots: documents to load besides those that the rows lead to.
-        """
-        loaded: dict[tuple[str, str], Image] = {(table, key): (table, key, row) for table, key, row in stored}
-        future = list(future)
-        indexed: dict[str, set[str]] = {}
-        for table, column in self._relations.indexed:
-            indexed.setdefault(table, set()).add(column)
-        for image in future:
-            for column in indexed.get(image[0], ()):
-                value = image[1] if column == KEY else image[2].get(column)
-                if value is not None:
-                    self._future.setdefault((image[0], column, str(value)), []).append(image)
-        images = [*loaded.values(), *future]
-        up = self._walk(images, loaded, self._backward)
-        tables = {kind: table for table, kind in self._relations.roots.items()}
-        wanted = {(tables[kind], KEY, key) for kind, key in roots}
-        starts = [image for image in (*images, *up) if image[0] in self._relations.roots]
-        starts += self._answer(wanted, loaded)
-        self._walk(starts, loaded, self._forward)
-        return list(loaded.values())
-
-    def _walk(
-        self, images: list[Image], loaded: dict[tuple[str, str], Image], step: Callable[[Image], Iterable[Wanted]]
-    ) -> list[Image]:
-        found: list[Image] = []
-        frontier = images
-        seen: set[tuple[str, str, int]] = set()
-        asked: set[Wanted] = set()
-        while frontier:
-            wanted = {want for image in frontier for want in step(image)} - asked
-            asked |= wanted
-            frontier = []
-            for image in self._answer(wanted, loaded):
-                # The same row may stand at several points of the batch with other references: each counts.
-                name = (image[0], image[1], id(image[2]))
-                if name not in seen:
-                    seen.add(name)
-                    frontier.append(image)
-            found += frontier
-        return found
-
-    def _answer(self, wanted: set[Wanted], loaded: dict[tuple[str, str], Image]) -> list[Image]:
-        ask = wanted - self._asked
-        self._asked |= ask
-        if ask:
-            for image in self._fetch(ask):
-                loaded.setdefault((image[0], image[1]), image)
-        by_value: dict[Wanted, list[Image]] = self._index(loaded, wanted)
-        return [image for want in wanted for image in (*by_value.get(want, ()), *self._future.get(want, ()))]
-
-    def _index(self, loaded: dict[tuple[str, str], Image], wanted: set[Wanted]) -> dict[Wanted, list[Image]]:
-        pairs: dict[str, set[str]] = {}
-        for table, column, _ in wanted:
-            pairs.setdefault(table, set()).add(column)
-        index: dict[Wanted, list[Image]] = {}
-        for image in loaded.values():
-            for column in pairs.get(image[0], ()):
-                value: Any = image[1] if column == KEY else image[2].get(column)
-                if value is not None:
-                    index.setdefault((image[0], column, str(value)), []).append(image)
-        return index
-
-    def _backward(self, image: Image) -> Iterable[Wanted]:
+    def upward(self, image: Image) -> list[Wanted]:
+        """What leads from a row one step towards the documents that it belongs to."""
         table, key, row = image
-        for relation in self._relations.backward.get(table, ()):
+        wanted: list[Wanted] = []
+        for relation in self.backward.get(table, ()):
             value = key if relation.to_column == KEY else row.get(relation.to_column)
             if value is not None:
-                yield relation.table, relation.column, str(value)
+                wanted.append((relation.table, relation.column, str(value)))
+        return wanted
 
-    def _forward(self, image: Image) -> Iterable[Wanted]:
+    def downward(self, image: Image) -> list[Wanted]:
+        """What leads from a row one step towards all that its document is made of."""
         table, key, row = image
-        for relation in self._relations.forward.get(table, ()):
+        wanted: list[Wanted] = []
+        for relation in self.forward.get(table, ()):
             value = key if relation.column == KEY else row.get(relation.column)
             if value is not None:
-                yield relation.to_table, relation.to_column, str(value)
+                wanted.append((relation.to_table, relation.to_column, str(value)))
+        return wanted
+
+
+def load_document(relations: Relations, root: Root, fetch: Callable[[list[Wanted]], Iterable[Image]]) -> list[Image]:
+    """Every row that a document is made of, without look-ups; `fetch` is called once for each step."""
+    asked: set[Wanted] = {(relations.root_tables[root[0]], KEY, root[1])}
+    loaded: dict[tuple[str, str], Image] = {}
+    wanted = list(asked)
+    while wanted:
+        found = [image for image in fetch(wanted) if (image[0], image[1]) not in loaded]
+        loaded.update({(image[0], image[1]): image for image in found})
+        wanted = list(
+            dict.fromkeys(want for image in found for want in relations.downward(image) if want not in asked)
+        )
+        asked.update(wanted)
+    return list(loaded.values())

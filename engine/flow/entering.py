@@ -42,11 +42,13 @@ def load_view(
     intent_state: str | None = None,
     conflicts: Iterable[str] = (),
     about: Iterable[str] = (),
+    at_hand: View | None = None,
 ) -> View:
     """The records asked for, with everything that a decision on them can touch.
 
     `named` are invoices by key or number; `intent_state` adds all intents in that state; `about` the open conflicts
-    about documents (`kind/key`). Invoices are locked.
+    about documents (`kind/key`). What is `at_hand` is not loaded again. The system's head lock keeps everybody else
+    from writing any of them.
     """
     asked = records.load_conflicts(cursor, system, (), ids=conflicts) if conflicts else {}
     asked |= records.open_conflicts_about(cursor, system, about) if about else {}
@@ -65,8 +67,9 @@ def load_view(
     shown = {name.removeprefix("invoice/") for c in asked.values() for name in c.documents if "invoice/" in name}
     echoed = {name for command in known.values() for name in command.echoed}
     numbered = {key for keys in numbers.values() for key in keys}
-    keys = {*invoices, *promised, *echoed, *names, *numbered, *shown}
-    found = records.load_invoices(cursor, system, keys, lock=True)
+    have = at_hand or View()
+    keys = {*invoices, *promised, *echoed, *names, *numbered, *shown} - set(have.invoices)
+    found = have.invoices | records.load_invoices(cursor, system, keys, lock=False)
     others = {dispute.memo for record in found.values() for dispute in record.disputes if dispute.memo}
     others |= {key for record in found.values() for key in record.under_way}
     if not others <= set(known):
@@ -74,7 +77,7 @@ def load_view(
     whose = {*customers, *(r.intent.customer for r in wanted.values() if isinstance(r.intent, SetCreditLimit))}
     return View(
         invoices=found,
-        customers=records.load_customers(cursor, system, whose),
+        customers=have.customers | records.load_customers(cursor, system, whose - set(have.customers)),
         intents=wanted,
         commands=known,
         conflicts={**asked, **records.load_conflicts(cursor, system, wanted)},

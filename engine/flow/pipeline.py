@@ -13,9 +13,11 @@ import msgspec
 import structlog
 
 from engine.flow.assembly import Telling, event_of, take_telling, view_for
-from engine.flow.batch import Batch
-from engine.flow.closure import Image, Relations, Root
+from engine.flow.batch import Batch, net_changes
+from engine.flow.closure import Relations, Root
+from engine.flow.neighbourhood import Neighbourhood
 from engine.flow.parking import Parking
+from engine.flow.recall import Recall
 from engine.flow.units import Grouper
 from engine.model.change import Op, Position, Record, Unit, Unreadable
 from engine.model.documents import DocumentKind, Paper
@@ -61,6 +63,8 @@ class Pipeline:
         self._relations = Relations(mapping)
         self._specs = {spec.name: spec for spec in mapping.tables}
         self._versions = {"mapping": mapping.version}
+        self._near = Neighbourhood(system, mapping, self._relations)
+        self._recall = Recall(system)
         with connection.transaction(), connection.cursor() as cursor:
             stored = position.load_position(cursor, system)
             pending = position.load_pending(cursor, system)
@@ -77,7 +81,6 @@ class Pipeline:
             pending=pending,
         )
         self._pending_count = len(pending)
-        self._lookups: list[Image] | None = None
 
     @property
     def position(self) -> StoredPosition:
@@ -109,7 +112,7 @@ class Pipeline:
     @contextmanager
     def work(self) -> Iterator[Work]:
         """A unit of work of this pipeline's, for what needs no change of the mirror."""
-        with unit_of_work(self._connection, self._system, self._clock(), self._versions, self._policy) as work:
+        with self._unit(self._clock()) as work:
             yield work
 
     def mend(self, unit: Unit, note: Callable[[Work], None], *, reread: Root | None = None) -> None:
@@ -120,10 +123,11 @@ class Pipeline:
         they are part of, are made anew from the mirror first, and the document is assembled in any case.
         """
         self.catch_up()
-        with unit_of_work(self._connection, self._system, self._clock(), self._versions, self._policy) as work:
+        with self._unit(self._clock()) as work:
             if reread is not None:
+                self._forget()
                 keys = [(change.table, change.key) for change in unit.changes]
-                mirror.rewrite_refs(work.cursor, self._system, keys, self._relations.columns())
+                mirror.rewrite_refs(work.cursor, self._system, keys, self._relations.related)
                 if any(spec.summed and spec.owner for spec in self._owners(reread)):
                     self._restart_sums(work)
             self._apply(work, [unit], [] if reread is None else [reread])
@@ -133,9 +137,9 @@ class Pipeline:
     def mirrored(self, root: Root) -> set[mirror.Key]:
         """Every row that the mirror has of a document."""
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            batch = Batch(cursor, self._system, self._mapping, self._relations, [])
-            batch.load([], [root])
-            found = self._relations.rows_of(root, batch.rows)
+            near = Neighbourhood(self._system, self._mapping, self._relations)
+            near.reach(cursor, [], [root])
+            found = self._relations.rows_of(root, near.rows)
             known = {(table, key) for table, rows in found.items() for key in rows}
             for spec in self._owners(root):
                 owned = mirror.keys_with(cursor, self._system, spec.name, spec.owner or "", root[1])
@@ -159,8 +163,9 @@ class Pipeline:
     def assemble_again(self, roots: Sequence[Root], note: Callable[[Work], None]) -> None:
         """Assemble these documents from the mirror as it stands, and decide on what is new."""
         self.catch_up()
-        with unit_of_work(self._connection, self._system, self._clock(), self._versions, self._policy) as work:
-            batch = Batch(work.cursor, self._system, self._mapping, self._relations, self._load_lookups(work))
+        with self._unit(self._clock()) as work:
+            self._forget()
+            batch = self._batch(work)
             batch.load([], roots)
             told = batch.assemble(roots)
             self._decide(work, [Telling(f"again:{work.batch}", self._position.commit, told)], retried=True)
@@ -173,7 +178,7 @@ class Pipeline:
         now = self._clock()
         if before is not None:
             log.warning("a new epoch begins", system=self._system, before=before.epoch, now=epoch)
-        with unit_of_work(self._connection, self._system, now, self._versions, self._policy) as work:
+        with self._unit(now) as work:
             if before is not None:
                 mirror.forget_positions(work.cursor, self._system)
                 position.clear_pending(work.cursor, self._system)
@@ -206,7 +211,7 @@ class Pipeline:
     ) -> None:
         units = [item for item in items if isinstance(item, Unit)]
         now = self._clock()
-        with unit_of_work(self._connection, self._system, now, self._versions, self._policy) as work:
+        with self._unit(now) as work:
             for item in items:
                 if isinstance(item, Unreadable):
                     self._parking.take_record(work, item)
@@ -251,17 +256,18 @@ class Pipeline:
 
     def _apply(self, work: Work, units: Sequence[Unit], roots: Sequence[Root] = ()) -> None:
         """Apply transactions; `roots` are assembled also where nothing touches them."""
-        known = [self._only_captured(unit) for unit in units]
+        known = [net_changes(self._only_captured(unit)) for unit in units]
         if not roots and not any(unit.changes for unit in known):
             return
-        batch = Batch(work.cursor, self._system, self._mapping, self._relations, self._load_lookups(work))
+        batch = self._batch(work)
         batch.load(known, roots)
         tellings = []
         for unit in known:
             touched = dict.fromkeys((*batch.apply(unit), *roots))
             tellings.append(Telling(unit.tx, unit.commit, batch.assemble(touched), self._papers(unit)))
         self._decide(work, tellings)
-        mirror.save_entries(work.cursor, self._system, batch.after, batch.before, self._relations.columns())
+        mirror.save_entries(work.cursor, self._system, batch.after, batch.before, self._relations.related)
+        self._near.wrote(work.batch)
         sums.save_sums(work.cursor, self._system, batch.sums_to_save())
         if any(self._specs[table].lookup for table, _ in batch.after):
             self._note_lookups(work, known, batch)
@@ -273,12 +279,14 @@ class Pipeline:
         return [paper for paper in read if paper is not None]
 
     def _only_captured(self, unit: Unit) -> Unit:
+        if all(change.table in self._specs for change in unit.changes):
+            return unit
         changes = tuple(change for change in unit.changes if change.table in self._specs)
         return msgspec.structs.replace(unit, changes=changes)
 
     def _note_lookups(self, work: Work, units: Sequence[Unit], batch: Batch) -> None:
         """Look-ups are read again next time; a change in what documents rest on assembles them again."""
-        self._lookups = None
+        self._near.forget()
         for unit in units:
             for change in unit.changes:
                 spec = self._specs[change.table]
@@ -295,15 +303,16 @@ class Pipeline:
     def _decide(self, work: Work, tellings: Sequence[Telling], *, retried: bool = False) -> None:
         assembled = (told for telling in tellings for told in telling.assemblies)
         self._parking.take_documents(work, assembled, retried=retried)
-        view = view_for(work.cursor, self._system, tellings)
+        view = view_for(work.cursor, self._system, tellings, self._recall)
         for telling in tellings:
-            event, parked = event_of(telling, view, work, self._parked)
-            take_telling(work, view, telling, event, self._policy, parked)
+            event, parked = event_of(telling, view, work, self._parked, self._recall)
+            self._recall.absorb(take_telling(work, view, telling, event, self._policy, parked))
             for name, reason in parked.items():
                 if reason is None:
                     self._parked.pop(name, None)
                 else:
                     self._parked[name] = reason
+        self._recall.save(work.cursor)
 
     # Snapshots.
 
@@ -319,18 +328,19 @@ class Pipeline:
             newer = known is None or at > known.position
             entry = MirrorEntry(change.row, at, deleted=False) if newer or known is None else known
             after[name] = MirrorEntry(entry.row, entry.position, entry.deleted, unit.snapshot)
-        mirror.save_entries(work.cursor, self._system, after, before, self._relations.columns())
+        mirror.save_entries(work.cursor, self._system, after, before, self._relations.related)
+        self._near.forget()
         if unit.completes and unit.snapshot is not None:
             swept = mirror.sweep(work.cursor, self._system, unit.snapshot, unit.commit)
             log.info("snapshot complete", system=self._system, position=unit.commit, rows_deleted_meanwhile=swept)
-            self._lookups = None
             self._restart_sums(work)
             kinds = list(dict.fromkeys(self._mapping.roots.values()))
             backlog.add_backlog(work.cursor, self._system, kinds, f"snapshot:{unit.snapshot}")
 
     def _restart_sums(self, work: Work) -> None:
         """Compute every sum anew from the mirror."""
-        batch = Batch(work.cursor, self._system, self._mapping, self._relations, self._load_lookups(work))
+        self._near.forget()
+        batch = self._batch(work)
         tables = [spec.name for spec in self._mapping.tables if spec.summed]
         totals: dict[tuple[Root, str], object] = {}
         for table, row in sums.stream_rows(self._connection, self._system, tables):
@@ -350,19 +360,33 @@ class Pipeline:
             return False
         kind, after, reason = todo
         table = next(name for name, root in self._mapping.roots.items() if root is kind)
-        with unit_of_work(self._connection, self._system, now, self._versions, self._policy) as work:
+        with self._unit(now) as work:
             keys = mirror.root_keys(work.cursor, self._system, table, after, PAGE)
             if keys:
                 roots: list[tuple[DocumentKind, str]] = [(kind, key) for key in keys]
-                batch = Batch(work.cursor, self._system, self._mapping, self._relations, self._load_lookups(work))
+                batch = self._batch(work)
                 batch.load([], roots)
                 commit = self._position.commit
                 self._decide(work, [Telling(reason, commit, [told]) for told in batch.assemble(roots)])
             backlog.advance_backlog(work.cursor, self._system, kind, keys[-1] if len(keys) == PAGE else None)
         return True
 
-    def _load_lookups(self, work: Work) -> list[Image]:
-        if self._lookups is None:
-            tables = [spec.name for spec in self._mapping.tables if spec.lookup]
-            self._lookups = mirror.load_tables(work.cursor, self._system, tables)
-        return self._lookups
+    @contextmanager
+    def _unit(self, now: dt.datetime) -> Iterator[Work]:
+        """A unit of work; when it fails, nothing of what is at hand is trusted any more."""
+        try:
+            with unit_of_work(self._connection, self._system, now, self._versions, self._policy) as work:
+                self._recall.begin(work.batch)
+                self._near.begin(work.mirrored)
+                yield work
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """What is asked for because something may be wrong is held against the store itself."""
+        self._near.forget()
+        self._recall.forget()
+
+    def _batch(self, work: Work) -> Batch:
+        return Batch(work.cursor, self._mapping, self._relations, self._near)

@@ -9,7 +9,16 @@ import datetime as dt
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
-from engine.model.change import Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unit, Unreadable
+from engine.model.change import (
+    Op,
+    Record,
+    RowChange,
+    SnapshotMark,
+    TransactionBegin,
+    TransactionEnd,
+    Unit,
+    Unreadable,
+)
 from engine.ports.errors import SourceRefused
 
 _REMEMBERED = 10_000
@@ -23,7 +32,7 @@ class _Open:
     """A transaction whose rows are still coming."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, str, int, str], RowChange] = {}
+        self.rows: dict[tuple[str, str, int, Op], RowChange] = {}
         self.unreadable: set[str] = set()
         self.end: TransactionEnd | None = None
         self.begun = False
@@ -79,9 +88,23 @@ class Grouper:
         self.emitted = False
         self.fresh = []
         for record in records:
-            yield from self._take(record)
+            if not self._joins(record):
+                yield from self._take(record)
         if self._page:
             yield self._snapshot_unit(completes=False)
+
+    def _joins(self, record: Record) -> bool:
+        """Whether this is a row of a transaction that is open, and is not complete with it: what most records are."""
+        if type(record) is not RowChange or not record.bordered or record.snapshot is not SnapshotMark.NONE:
+            return False
+        entry = self._open.get(record.tx) if record.tx is not None else None
+        if entry is None or entry.end is not None or not (self._snapshot is None or self._snapshot_complete):
+            return False
+        name = (record.table, record.key, record.lsn, record.op)
+        if name not in entry.rows:
+            entry.rows[name] = record
+            self.fresh.append(record)
+        return True
 
     def settle(self) -> Iterator[Unit]:
         """The source has been quiet: a transaction whose end nobody announces is taken for complete."""
@@ -131,7 +154,7 @@ class Grouper:
         if row.tx in self._applied and row.lsn <= self._commit:
             return
         entry = self._open.get(row.tx)
-        name = (row.table, row.key, row.lsn, str(row.op))
+        name = (row.table, row.key, row.lsn, row.op)
         if entry is None or name not in entry.rows:
             self._entry(row.tx, row).rows[name] = row
             yield from self._whole()
@@ -193,7 +216,7 @@ class Grouper:
 
     def _close_loose(self) -> Iterator[Unit]:
         if self._loose:
-            rows = list({(row.table, row.key, row.lsn, str(row.op)): row for row in self._loose}.values())
+            rows = list({(row.table, row.key, row.lsn, row.op): row for row in self._loose}.values())
             self._loose = []
             self.emitted = True
             last = max(row.lsn for row in rows)

@@ -32,15 +32,19 @@ class Rows:
     def where(self, table: str, column: str, value: object) -> Iterator[tuple[str, Row]]:
         """(key, row) of all rows whose column has this value, in key order."""
         if value is None:
-            return
+            return iter(())
         rows = self._tables[table]
+        text = value if isinstance(value, str) else str(value)
         if column == KEY:
-            row = rows.get(str(value))
-            if row is not None:
-                yield str(value), row
-            return
-        for key in sorted(self._index[table, column].get(str(value), ()), key=natural):
-            yield key, rows[key]
+            row = rows.get(text)
+            return iter(()) if row is None else iter(((text, row),))
+        keys = self._index[table, column].get(text)
+        if not keys:
+            return iter(())
+        if len(keys) == 1:
+            (key,) = keys
+            return iter(((key, rows[key]),))
+        return iter([(key, rows[key]) for key in sorted(keys, key=natural)])
 
     def all(self, table: str) -> Iterator[tuple[str, Row]]:
         """(key, row) of every row of a table, in key order."""
@@ -50,10 +54,16 @@ class Rows:
 
     def put(self, table: str, key: str, row: Row) -> None:
         """Insert or replace a row."""
-        self.remove(table, key)
-        self._tables[table][key] = row
+        rows = self._tables[table]
+        old = rows.get(key)
+        rows[key] = row
         for column in self._columns[table]:
             value = row.get(column)
+            before = None if old is None else old.get(column)
+            if value == before:
+                continue
+            if before is not None:
+                self._drop(table, column, str(before), key)
             if value is not None:
                 self._index[table, column][str(value)][key] = None
 
@@ -65,7 +75,15 @@ class Rows:
         for column in self._columns[table]:
             value = row.get(column)
             if value is not None:
-                self._index[table, column][str(value)].pop(key, None)
+                self._drop(table, column, str(value), key)
+
+    def _drop(self, table: str, column: str, value: str, key: str) -> None:
+        held = self._index[table, column]
+        keys = held.get(value)
+        if keys is not None:
+            keys.pop(key, None)
+            if not keys:
+                del held[value]
 
 
 def natural(key: str) -> tuple[int, str]:

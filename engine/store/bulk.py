@@ -13,6 +13,14 @@ FEW = 16
 """Up to so many rows one plain statement is quicker than a COPY."""
 
 
+def text_array(values: Sequence[str]) -> str:
+    """Values as PostgreSQL spells a `text[]`: for thousands of them much faster than a list as a parameter."""
+    joined = '","'.join(values)
+    if "\\" in joined or joined.count('"') != 2 * max(len(values) - 1, 0):
+        joined = '","'.join([value.replace("\\", "\\\\").replace('"', '\\"') for value in values])
+    return f'{{"{joined}"}}' if values else "{}"
+
+
 def append(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Add new rows."""
     if not rows:
@@ -44,6 +52,8 @@ def upsert(
             sql.Identifier(staging), sql.Identifier(table)
         )
     )
+    # A unit of work may merge into one table more than once.
+    cursor.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(staging)))
     append(cursor, staging, columns, rows)
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     cursor.execute(
@@ -52,8 +62,6 @@ def upsert(
         )
         + _merge(tuple(key), tuple(columns))
     )
-    # A unit of work may merge into one table more than once.
-    cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(staging)))
 
 
 @lru_cache

@@ -1,13 +1,13 @@
 """The mirror in the store: loads rows by key or by the value of a related column, and writes them back in bulk."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 from psycopg import Cursor
 
 from engine.model.change import Position, Row
-from engine.store.bulk import append, upsert
+from engine.store.bulk import append, text_array, upsert
 
 _DECODE = msgspec.json.Decoder(dict[str, Any])
 _ENCODE = msgspec.json.Encoder()
@@ -42,30 +42,25 @@ def load_entries(cursor: Cursor[Any], system: str, keys: Iterable[Key]) -> dict[
 
 def forget_positions(cursor: Cursor[Any], system: str) -> None:
     """Let everything that is told from now on count as newer than what is mirrored."""
+    _note_writing(cursor, system)
     cursor.execute("UPDATE mirror SET commit_lsn = 0, lsn = 0 WHERE system = %s", (system,))
 
 
-def load_rows(cursor: Cursor[Any], system: str, keys: Iterable[Key]) -> Iterator[tuple[str, str, Row]]:
-    """(table, key, row) of the living rows with these keys."""
-    for (table, key), entry in load_entries(cursor, system, keys).items():
-        if not entry.deleted:
-            yield table, key, entry.row
-
-
-def load_related(
-    cursor: Cursor[Any], system: str, wanted: Iterable[tuple[str, str, str]]
-) -> list[tuple[str, str, Row]]:
-    """(table, key, row) of all living rows whose (table, column, value) is wanted."""
+def load_related(cursor: Cursor[Any], system: str, wanted: Iterable[tuple[str, str, str]]) -> dict[Key, MirrorEntry]:
+    """All living rows whose (table, column, value) is wanted."""
     tables, columns, values = _columns(wanted, 3)
     cursor.execute(
-        """SELECT DISTINCT ON (m.tbl, m.key) m.tbl, m.key, m.row::text
+        """SELECT m.tbl, m.key, m.row::text, m.commit_lsn, m.lsn, m.snapshot
            FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tbl, col, val)
            JOIN mirror_ref r ON r.system = %s AND r.tbl = wanted.tbl AND r.col = wanted.col AND r.val = wanted.val
            JOIN mirror m ON m.system = r.system AND m.tbl = r.tbl AND m.key = r.key
-           WHERE NOT m.deleted ORDER BY m.tbl, m.key""",
+           WHERE NOT m.deleted""",
         (tables, columns, values, system),
     )
-    return [(table, key, _DECODE.decode(row)) for table, key, row in cursor]
+    return {
+        (table, key): MirrorEntry(_DECODE.decode(row), Position(commit, lsn), deleted=False, snapshot=snapshot)
+        for table, key, row, commit, lsn, snapshot in cursor
+    }
 
 
 def load_tables(cursor: Cursor[Any], system: str, tables: Iterable[str]) -> list[tuple[str, str, Row]]:
@@ -99,10 +94,11 @@ def save_entries(
     cursor: Cursor[Any],
     system: str,
     entries: Mapping[Key, MirrorEntry],
-    before: Mapping[Key, MirrorEntry],
+    before: Mapping[Key, MirrorEntry | None],
     related: Mapping[str, tuple[str, ...]],
 ) -> None:
     """Write entries, and those of their related values that are different from before."""
+    _note_writing(cursor, system)
     upsert(
         cursor,
         "mirror",
@@ -174,10 +170,15 @@ def sweep(cursor: Cursor[Any], system: str, snapshot: str, position: int) -> int
     return swept
 
 
+def _note_writing(cursor: Cursor[Any], system: str) -> None:
+    """Whoever remembers the mirror's rows learns by it that they were written."""
+    cursor.execute("UPDATE system SET mirrored = batch WHERE name = %s", (system,))
+
+
 def _values(row: Row | None, columns: tuple[str, ...]) -> dict[str, str]:
     return {} if row is None else {column: str(row[column]) for column in columns if row.get(column) is not None}
 
 
-def _columns(rows: Iterable[tuple[str, ...]], width: int) -> list[list[str]]:
+def _columns(rows: Iterable[tuple[str, ...]], width: int) -> list[str]:
     listed = sorted(set(rows))
-    return [[row[place] for row in listed] for place in range(width)]
+    return [text_array([row[place] for row in listed]) for place in range(width)]

@@ -84,6 +84,9 @@ def load_commands(
     cursor: Cursor[Any], system: str, *, keys: Iterable[str] = (), intents: Iterable[str] = ()
 ) -> dict[str, CommandRecord]:
     """The newest revision of commands, by key or by the intents that caused them."""
+    keys, intents = list(keys), list(intents)
+    if not keys and not intents:
+        return {}
     cursor.execute(
         """SELECT record::text FROM command WHERE system = %s AND current AND (key = ANY(%s) OR intent = ANY(%s))
            ORDER BY key""",
@@ -106,6 +109,9 @@ def load_intents(
     cursor: Cursor[Any], system: str, ids: Iterable[str] = (), *, state: str | None = None
 ) -> dict[str, IntentRecord]:
     """Intents by id, and all in one state."""
+    ids = list(ids)
+    if not ids and state is None:
+        return {}
     cursor.execute(
         "SELECT record::text FROM intent WHERE system = %s AND (id = ANY(%s) OR state = %s) ORDER BY id",
         (system, sorted(set(ids)), state),
@@ -113,10 +119,40 @@ def load_intents(
     return {record.id: record for record in _decoded(cursor, IntentRecord)}
 
 
+def some_wait(cursor: Cursor[Any], system: str) -> bool:
+    """Whether any intent waits for its document."""
+    row = cursor.execute(
+        "SELECT EXISTS (SELECT FROM intent WHERE system = %s AND state = 'waiting')", (system,)
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def waiting_for(cursor: Cursor[Any], system: str, invoices: Iterable[str], customers: Iterable[str]) -> set[str]:
+    """Ids of the intents that wait for an invoice of these keys or numbers, or for one of these customers."""
+    names = [*(f"invoice/{name}" for name in invoices), *(f"customer/{key}" for key in customers)]
+    cursor.execute(
+        "SELECT id FROM intent WHERE system = %s AND state = 'waiting' AND (waits_for && %s OR waits_for IS NULL)",
+        (system, sorted(names)),
+    )
+    return {str(name) for (name,) in cursor}
+
+
+def some_disagree(cursor: Cursor[Any], system: str) -> bool:
+    """Whether there is any conflict about which something can still be chosen."""
+    row = cursor.execute(
+        "SELECT EXISTS (SELECT FROM conflict WHERE system = %s AND state IN ('detected', 'held', 'chosen'))",
+        (system,),
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def load_conflicts(
     cursor: Cursor[Any], system: str, intents: Iterable[str], *, ids: Iterable[str] = ()
 ) -> dict[str, ConflictRecord]:
     """All conflicts about these intents, and those with these ids."""
+    intents, ids = list(intents), list(ids)
+    if not intents and not ids:
+        return {}
     cursor.execute(
         "SELECT record::text FROM conflict WHERE system = %s AND (intent = ANY(%s) OR id = ANY(%s)) ORDER BY id",
         (system, sorted(set(intents)), sorted(set(ids))),
@@ -176,8 +212,8 @@ def save_intents(cursor: Cursor[Any], system: str, records: Iterable[IntentRecor
         cursor,
         "intent",
         ("system", "id"),
-        ("system", "id", "state", "customer", "received_at", "record"),
-        [(system, r.id, r.state, r.intent.customer, r.received_at, _text(r)) for r in records],
+        ("system", "id", "state", "customer", "received_at", "waits_for", "record"),
+        [(system, r.id, r.state, r.intent.customer, r.received_at, _waits_for(r), _text(r)) for r in records],
     )
 
 
@@ -217,6 +253,12 @@ def save_conflicts(cursor: Cursor[Any], system: str, records: Iterable[ConflictR
             for r in records
         ],
     )  # fmt: skip
+
+
+def _waits_for(record: IntentRecord) -> list[str]:
+    """What an intent names: the documents whose arrival it may wait for."""
+    parts = [f"invoice/{part.invoice}" for part in record.intent.parts]
+    return parts or [f"customer/{record.intent.customer}"]
 
 
 def _lock(wanted: bool) -> str:  # noqa: FBT001 - the one caller names it

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, DateTime, Index, Numeric, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import Field, SQLModel
 
 
@@ -31,6 +31,8 @@ def _number(*, nullable: bool = False) -> Any:
 class System(SQLModel, table=True):
     """One ERP. Its row is the head lock under which a unit of work takes its batch number.
 
+    `mirrored` is the batch that wrote the mirror last.
+
     While `paused_at` is set nothing is sent; the brake counts from `resumed_at` on. Since `restored_at` the store may
     not know of everything that was sent, so that every key is looked up before it is sent. The log of what the AR
     side is told is whole after the batch `outbound_from`; nothing is written to it where that is null. Every worker
@@ -41,6 +43,7 @@ class System(SQLModel, table=True):
     name: str = Field(primary_key=True)
     connector: str
     batch: int = Field(sa_column=_big(server_default="0"))
+    mirrored: int = Field(sa_column=_big(server_default="0"))
     settings: str | None = None
     paused_at: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
     paused_by: str | None = None
@@ -170,15 +173,19 @@ class Transition(SQLModel, table=True):
 
 
 class IntentRow(SQLModel, table=True):
-    """What the AR side asked for."""
+    """What the AR side asked for. `waits_for` are the documents that it names, as `kind/name`."""
 
     __tablename__ = "intent"
-    __table_args__ = (Index("intent_state", "system", "state"),)
+    __table_args__ = (
+        Index("intent_state", "system", "state"),
+        Index("intent_waiting", "waits_for", postgresql_using="gin", postgresql_where=text("state = 'waiting'")),
+    )
     system: str = Field(primary_key=True)
     id: str = Field(primary_key=True)
     state: str
     customer: str
     received_at: dt.datetime = Field(sa_column=_time())
+    waits_for: list[str] | None = Field(default=None, sa_column=Column(ARRAY(Text)))
     record: Any = Field(sa_column=_json())
 
 

@@ -52,7 +52,7 @@ class Unit:
         self.now = now
         row = self.cursor.execute(
             "UPDATE system SET batch = batch + 1 WHERE name = %s RETURNING batch, connector, settings, outbound_from,"
-            " fence, current_setting('arsync.fence', true)",
+            " fence, current_setting('arsync.fence', true), mirrored",
             (system,),
         ).fetchone()
         if row is None:
@@ -60,8 +60,11 @@ class Unit:
         if row[5] and int(row[5]) != row[4]:
             raise FencedError(f"another worker has taken system {system} over (fence {row[4]}, ours {row[5]})")
         self.batch, connector, last = int(row[0]), str(row[1]), row[2]
+        self.mirrored = int(row[6])
+        """The batch that wrote the mirror last."""
         heads = self.cursor.execute(
-            "SELECT stream, seq, hash FROM stream_head WHERE stream LIKE %s", (f"{system}/%",)
+            "SELECT stream, seq, hash FROM stream_head WHERE starts_with(stream, %s)",
+            (f"{system}/",),
         )
         self.chain = Chain(system, self.batch, {stream: (seq, own) for stream, seq, own in heads}, last or "")
         self.telling = Telling(system, self.batch) if row[3] is not None else None

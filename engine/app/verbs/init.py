@@ -22,7 +22,7 @@ _HEAD = """\
 
 [daemon]
 # port = 9464                   # /health and /metrics on 127.0.0.1; 0 chooses a free port
-# batch_size = 2000             # records applied and committed together
+# batch_size = 5000             # records applied and committed together
 # quiet_seconds = 1.0           # without a record for this long, transactions without an end are closed
 # brake = 100                   # more unreadable records or documents in a row stop the source
 # most_letters = 10000          # and so do more open dead letters

@@ -1,0 +1,110 @@
+"""What a pipeline keeps at hand between its batches is never older than the store, and changes nothing."""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from benchmarks.workload.stream import Message, Workload
+from connectors.debezium.envelope import decode
+from connectors.tryton.mapping import TrytonMapping
+from engine.app.wiring import enter_system
+from engine.flow.intake import submit
+from engine.flow.pipeline import Pipeline
+from engine.model.intents import RaiseDispute
+from engine.ports.source import SourceBatch
+from engine.rules.policy import Policy
+from engine.store import queries, records
+from engine.store.bulk import text_array
+from engine.store.unit import Connection
+
+NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
+
+
+def pipeline(connection: Connection, system: str) -> Pipeline:
+    enter_system(connection, system, "tryton")
+    return Pipeline(connection, system, TrytonMapping(), Policy(), lambda: NOW, epoch="test")
+
+
+def take(pipe: Pipeline, messages: Sequence[Message], size: int) -> None:
+    for start in range(0, len(messages), size):
+        read = [record for m in messages[start : start + size] if (record := decode(*m)) is not None]
+        pipe.take(SourceBatch(read, {"part": start}))
+
+
+def life(transactions: Iterator[list[Message]], count: int) -> list[Message]:
+    return [message for messages in islice(transactions, count) for message in messages]
+
+
+def outcome(connection: Connection, system: str) -> dict[str, Any]:
+    with connection.cursor() as cursor:
+        invoices = {row["key"]: row for row in queries.list_invoices(cursor, system)}
+        customers = {row["key"]: row for row in queries.list_customers(cursor, system)}
+        steps = {
+            key: [
+                (t["trigger"], t["destination"], t["tx"])
+                for t in queries.transitions(cursor, system, f"invoice/{key}")
+            ]
+            for key in invoices
+        }
+    for row in (*invoices.values(), *customers.values()):
+        row.pop("system")
+    return {"invoices": invoices, "customers": customers, "steps": steps}
+
+
+def test_a_workload_ends_where_it_says(connection: Connection) -> None:
+    workload = Workload(1, customers=5, active=25)
+    messages = [*workload.snapshot(), *life(workload.transactions(), 220)]
+    for size in (40, 100_000):
+        pipe = pipeline(connection, f"lives-{size}")
+        take(pipe, messages, size)
+        pipe.catch_up()
+    told = outcome(connection, "lives-40")
+    assert told == outcome(connection, "lives-100000")
+    states: dict[str, int] = {}
+    for row in told["invoices"].values():
+        states[row["state"]] = states.get(row["state"], 0) + 1
+    wanted = workload.states()
+    # Who was dropped as a draft is no document any more, and neither is a draft that nothing followed.
+    for held in (states, wanted):
+        held.pop("new", None)
+    assert states == wanted
+    assert set(states) >= {"open", "posted"}
+    assert sum(Decimal(row["open_amount"]) for row in told["invoices"].values()) == Decimal(workload.open_total())
+
+
+def test_what_others_decided_meanwhile_is_kept(connection: Connection) -> None:
+    system = "meanwhile"
+    workload = Workload(3, customers=5, active=12)
+    transactions = workload.transactions()
+    pipe = pipeline(connection, system)
+    take(pipe, [*workload.snapshot(), *life(transactions, 60)], 50)
+    pipe.catch_up()
+    listed = outcome(connection, system)["invoices"]
+    disputed = [key for key, row in listed.items() if row["state"] == "open" and Decimal(row["open_amount"]) > 0]
+    intents = [
+        RaiseDispute(
+            id=f"claim-{key}", system=system, customer=listed[key]["customer"], currency=listed[key]["currency"],
+            invoice=key, amount=Decimal("0.01"), basis=listed[key]["content_version"], reason_code="damaged",
+        )
+        for key in disputed
+    ]  # fmt: skip
+    taken = submit(connection, system, intents, Policy(), lambda: NOW, {"mapping": 1})
+    assert [one.state for one in taken] == ["done"] * len(disputed)
+    take(pipe, life(transactions, 120), 50)
+    with connection.cursor() as cursor:
+        held = records.load_invoices(cursor, system, disputed, lock=False)
+    moved = [key for key in disputed if str(held[key].doc.open_amount) != listed[key]["open_amount"]]
+    assert len(disputed) > 2
+    assert moved
+    assert all([dispute.id for dispute in held[key].disputes] == [f"claim-{key}"] for key in disputed)
+
+
+@pytest.mark.parametrize("values", [[], ["a"], ["", "b c", "9"], ['say "so"', "back\\slash", "a,b", "{x}", "NULL"]])
+def test_arrays_are_spelled_as_the_server_reads_them(connection: Connection, values: list[str]) -> None:
+    row = connection.execute("SELECT %s::text[]", (text_array(values),)).fetchone()
+    assert row is not None
+    assert row[0] == values
