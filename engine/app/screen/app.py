@@ -59,18 +59,27 @@ class WorkApp(App[None]):
         self._typed = ""
         self._rest: Timer | None = None
         self._story: tuple[Line, Story] | None = None
+        self._counted_once = False
 
     def compose(self) -> ComposeResult:
         yield Static("", id="status", markup=False)
         with Horizontal():
-            yield Queue(id="queue")
+            yield Queue(self._needed, self._moved)
             with VerticalScroll(id="story", can_focus=True):
                 yield Static("", id="told", markup=False)
         yield Footer()
 
     @property
     def queue(self) -> Queue:
-        return self.query_one(Queue)
+        return self.screen_stack[0].query_one(Queue)
+
+    @property
+    def settled(self) -> bool:
+        """Whether what is under the cursor is told, and nothing is on its way."""
+        chosen = self.queue.chosen
+        told = self._story[0] if self._story else None
+        same = chosen is not None and told is not None and (chosen.system, chosen.id) == (told.system, told.id)
+        return (self._counted_once and self.queue.count == 0) or same
 
     def on_mount(self) -> None:
         self.queue.focus()
@@ -88,21 +97,23 @@ class WorkApp(App[None]):
         self.call_from_thread(self._counted, found)
 
     def _counted(self, found: int) -> None:
+        self._story = None
+        self._counted_once = True
         self.queue.fill(found)
         words = f" matching {self._typed}" if self._typed else ""
         self._say(f"{found} conflicts{words}, by {self._sort}")
         if not found:
             self._show("Nothing waits here.")
 
-    def on_queue_needed(self, needed: Queue.Needed) -> None:
-        self._fetch(needed.page, needed.generation, self.queue.count)
+    def _needed(self, page: int, generation: int) -> None:
+        self._fetch(page, generation, self.queue.count)
 
     @work(thread=True, group="pages")
     def _fetch(self, page: int, generation: int, total: int) -> None:
         lines = self._casework.page(self._wanted, self._sort, page * PAGE, PAGE, total)
         self.call_from_thread(self.queue.take, page, generation, lines)
 
-    def on_queue_moved(self) -> None:
+    def _moved(self) -> None:
         """Wait until the cursor rests, then tell that conflict's story."""
         if self._rest is not None:
             self._rest.stop()
@@ -127,15 +138,15 @@ class WorkApp(App[None]):
         if chosen is None or (chosen.system, chosen.id) != (line.system, line.id):
             return
         self._story = (line, story)
-        self.query_one("#told", Static).update(draw(story))
-        self.query_one("#story").scroll_home(animate=False)
+        self.screen_stack[0].query_one("#told", Static).update(draw(story))
+        self.screen_stack[0].query_one("#story").scroll_home(animate=False)
 
     def _show(self, text: str) -> None:
         self._story = None
-        self.query_one("#told", Static).update(text)
+        self.screen_stack[0].query_one("#told", Static).update(text)
 
     def _say(self, text: str) -> None:
-        self.query_one("#status", Static).update(text)
+        self.screen_stack[0].query_one("#status", Static).update(text)
 
     # What is done.
 
@@ -166,8 +177,8 @@ class WorkApp(App[None]):
 
     def action_undo(self) -> None:
         """Take back what was chosen about this conflict, while there is time."""
-        if self._story is not None:
-            self._undo(self._story[0])
+        if self.queue.chosen is not None:
+            self._undo(self.queue.chosen)
 
     @work(thread=True, group="acts")
     def _undo(self, line: Line) -> None:
@@ -211,8 +222,9 @@ class WorkApp(App[None]):
 
     def _again(self) -> None:
         """Draw the queue's pages and the story anew; how many there are stays, so that nothing jumps."""
-        queue = self.queue
-        queue.fill(queue.count)
+        # What was shown is old now: nothing is chosen about it before it is told again.
+        self._story = None
+        self.queue.fill(self.queue.count)
 
     def action_filter(self) -> None:
         """Ask for a filter; an empty one shows all that the command line chose."""

@@ -10,8 +10,8 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
+from textual.events import Click
 from textual.geometry import Region, Size
-from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -34,7 +34,11 @@ _CHOSEN = Style(reverse=True)
 
 
 class Queue(ScrollView, can_focus=True):
-    """Conflicts, one a line. Whoever hears `Needed` gives the page with `take`."""
+    """Conflicts, one a line. `needed` is called for a page that is not at hand, with the list's generation; its answer
+    is `take`. `moved` is called when another conflict is under the cursor, or it has come to hand.
+
+    They are calls and no messages: what the app itself brings about would never bubble up to it.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -46,19 +50,10 @@ class Queue(ScrollView, can_focus=True):
     ]
     cursor: reactive[int] = reactive(0)
 
-    class Moved(Message):
-        """Another conflict is under the cursor."""
-
-    class Needed(Message):
-        """A page is to be shown that is not at hand."""
-
-        def __init__(self, page: int, generation: int) -> None:
-            super().__init__()
-            self.page = page
-            self.generation = generation
-
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id)
+    def __init__(self, needed: Callable[[int, int], None], moved: Callable[[], None]) -> None:
+        super().__init__(id="queue")
+        self._needed = needed
+        self._moved = moved
         self.count = 0
         self.generation = 0
         self._pages: OrderedDict[int, list[Line]] = OrderedDict()
@@ -73,7 +68,7 @@ class Queue(ScrollView, can_focus=True):
         self.virtual_size = Size(0, count)
         self.cursor = max(0, min(self.cursor, count - 1))
         self.refresh()
-        self.post_message(self.Moved())
+        self._moved()
 
     def take(self, page: int, generation: int, lines: list[Line]) -> None:
         """A page that was asked for; one of an older list is thrown away."""
@@ -86,7 +81,7 @@ class Queue(ScrollView, can_focus=True):
             self._pages.popitem(last=False)
         self.refresh()
         if self.cursor // PAGE == page:
-            self.post_message(self.Moved())
+            self._moved()
 
     @property
     def pages_held(self) -> int:
@@ -127,7 +122,7 @@ class Queue(ScrollView, can_focus=True):
         if before != place:
             self.scroll_to_region(Region(0, place, 1, 1), animate=False, force=True)
             self.refresh()
-            self.post_message(self.Moved())
+            self._moved()
 
     def action_move(self, by: int) -> None:
         self._go(self.cursor + by)
@@ -138,11 +133,9 @@ class Queue(ScrollView, can_focus=True):
     def action_jump(self, place: int) -> None:
         self._go(place if place >= 0 else self.count - 1)
 
-    def on_click(self, event: "object") -> None:
+    def on_click(self, event: Click) -> None:
         """A line that is clicked is the one under the cursor."""
-        y: Callable[[], int] | int = getattr(event, "y", 0)
-        if isinstance(y, int):
-            self._go(self.scroll_offset.y + y)
+        self._go(self.scroll_offset.y + event.y)
 
     def _go(self, place: int) -> None:
         self.cursor = max(0, min(place, self.count - 1))
@@ -150,7 +143,7 @@ class Queue(ScrollView, can_focus=True):
     def _need(self, page: int) -> None:
         if page not in self._asked:
             self._asked.add(page)
-            self.post_message(self.Needed(page, self.generation))
+            self._needed(page, self.generation)
 
 
 def layout(line: Line, width: int) -> str:
