@@ -34,7 +34,7 @@ _CHOSEN = Style(reverse=True)
 
 
 class Queue(ScrollView, can_focus=True):
-    """Conflicts, one a line. `needed` is called for a page that is not at hand, with the list's generation; its answer
+    """Conflicts by line. `needed` is called for a page that is not at hand, with the list's generation; the answer
     is `take`. `moved` is called when another conflict is under the cursor, or it has come to hand.
 
     They are calls and no messages: what the app itself brings about would never bubble up to it.
