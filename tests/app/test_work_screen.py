@@ -279,7 +279,12 @@ class Terminal:
             env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}, start_new_session=True,
         )  # fmt: skip
         os.close(theirs)
-        self.shown = ""
+        self._drawn = b""
+
+    @property
+    def shown(self) -> str:
+        """What was drawn since the last key, without the terminal's own signs."""
+        return re.sub(r"\x1b\[[0-9;?<=>]*[ -/]*[@-~]", "", self._drawn.decode("utf-8", "replace"))
 
     def until(self, text: str, seconds: float = 60.0) -> None:
         """Read what is drawn until this text has come."""
@@ -288,11 +293,10 @@ class Terminal:
             assert time.monotonic() < end, self.shown[-2000:]
             ready, _, _ = select.select([self._ours], [], [], 0.2)
             if ready:
-                drawn = os.read(self._ours, 65536).decode("utf-8", "replace")
-                self.shown += re.sub(r"\x1b\[[0-9;?<=>]*[ -/]*[@-~]", "", drawn)
+                self._drawn += os.read(self._ours, 65536)
 
     def press(self, keys: str) -> None:
-        self.shown = ""
+        self._drawn = b""
         os.write(self._ours, keys.encode())
 
     def close(self) -> int:
@@ -305,7 +309,7 @@ def test_in_a_real_terminal(desk: House, tmp_path: Path) -> None:  # noqa: F811
     terminal = Terminal(tmp_path, "--system", desk.system, "--actor", "ann")
     try:
         terminal.until("3 conflicts, by age")
-        terminal.until("What each choice would do now")
+        terminal.until("AR asks for")
         terminal.press("a")
         terminal.until("Why?")
         terminal.press("as booked\r")
