@@ -84,19 +84,22 @@ def compare(record: ConflictRecord) -> tuple[Compared, ...]:
     """The three columns, what people look for first on top."""
     names = {*record.base, *record.ar, *record.erp} - {"intent"}
     ordered = sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
-    return tuple(_compared(record, name) for name in ordered)
+    rows = (_compared(record, name) for name in ordered)
+    return tuple(row for row in rows if (row.base, row.ar, row.erp) != (None, None, None))
 
 
 def _compared(record: ConflictRecord, name: str) -> Compared:
-    base, ar, erp = (_text(side.get(name)) for side in (record.base, record.ar, record.erp))
+    base, ar, erp = (_text(name, side.get(name)) for side in (record.base, record.ar, record.erp))
     apart = name in record.base and name in record.erp and base != erp
     contrary = name in _SAID_OF_BOTH and name in record.ar and name in record.erp and ar != erp
     noted = name in record.fields and name in record.erp
     return Compared(name, base, ar, erp, (apart or contrary or noted) and name not in ("read_at", "position"))
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _text(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    return str(value)[:19].replace("T", " ") if name == "read_at" else str(value)
 
 
 def _timeline(
