@@ -187,9 +187,16 @@ class Pipeline:
             work.note(Entry(f"{self._system}/changes", "config", now, told))
 
     def _finish(self, items: Sequence[Unit | Unreadable], resume: dict[str, object] | None) -> None:
-        """Commit units up to and with the last; the position moves with the last part only."""
+        """Commit units up to and with the last; the position moves with the last part only.
+
+        A snapshot's page is not mirrored together with transactions before it: its rows would make theirs look old,
+        and their steps be seen in the snapshot only.
+        """
         part: list[Unit | Unreadable] = []
         for item in items:
+            if isinstance(item, Unit) and item.snapshot and any(isinstance(o, Unit) and not o.snapshot for o in part):
+                self._commit(part, resume=None)
+                part = []
             part.append(item)
             if isinstance(item, Unit) and (item.completes or self._disturbs_lookups(item)):
                 self._commit(part, resume=None)
