@@ -79,8 +79,9 @@ class Dispatcher:
         self._defect: str | None = None
         able = target.capabilities
         self._lease = 2 * able.deadline + dt.timedelta(seconds=5)
-        # The last byte leaves within the deadline; after it the ERP may still commit for `in_doubt_for`.
-        self._in_doubt = able.deadline + able.in_doubt_for
+        # A send begins within half the deadline after its claim and takes up to the deadline; after its last byte the
+        # ERP may still commit for `in_doubt_for`.
+        self._in_doubt = able.deadline * 3 / 2 + able.in_doubt_for
 
     # Running.
 
