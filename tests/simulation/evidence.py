@@ -55,13 +55,13 @@ class Evidence:
     def journal(self) -> list[tuple[Any, ...]]:
         """Every entry, by stream."""
         return self.world.store.execute(
-            """SELECT stream, seq, system, batch, at, kind, body, previous, hash FROM journal WHERE system = %s
+            """SELECT stream, seq, system, batch, place, at, kind, body, previous, hash FROM journal WHERE system = %s
                ORDER BY stream, seq""",
             (self.world.system,),
         ).fetchall()
 
     def _read_journal(self) -> None:
-        for _, _, _, _, at, kind, body, _, _ in self.journal():
+        for _, _, _, _, _, at, kind, body, _, _ in self.journal():
             if '"effects":[]' in body:
                 continue
             entry = json.loads(body)
@@ -140,7 +140,9 @@ class Evidence:
         return strayed
 
     def still_drifted(self, invoice: str, since: int, until: int) -> bool:
-        """Whether it is so at `until`."""
+        """Whether it is so at `until`, and the facts are others than at `since`: what came back is no surprise."""
+        if _decisive(self.facts_at(invoice, since)) == _decisive(self.facts_at(invoice, until)):
+            return False
         strayed, moments = self.drift(invoice, since, until), self.moments(invoice, since, until)
         return bool(strayed) and strayed[-1] == moments[-1]
 

@@ -63,7 +63,7 @@ def _of_the_ar_side(evidence: Evidence, intents: set[str]) -> list[Line]:
 
 def _of_arsync(evidence: Evidence, invoice: str | None, intents: set[str], keys: dict[str, str]) -> list[Line]:
     lines: list[Line] = []
-    for _, _, _, _, at, kind, body, _, _ in evidence.journal():
+    for _, _, _, _, _, at, kind, body, _, _ in evidence.journal():
         entry = json.loads(body)
         said = [text for effect in entry["effects"] if (text := _effect(effect, invoice, intents, keys))]
         if said:
