@@ -55,6 +55,7 @@ class ArSide:
         self._policy = policy
         self._seen: dict[str, list[Seen]] = {}
         self._disputes: list[tuple[str, str]] = []
+        self._position = 0
         self._limits: dict[str, Decimal | None] = {}
         self.asked: dict[str, Asked] = {}
         self.answers: dict[str, Taken] = {}
@@ -62,17 +63,15 @@ class ArSide:
         self.submissions = 0
         self._makers = (
             (self._payment, 46), (self._payment_of_several, 8), (self._receipt, 8), (self._reversal, 6),
-            (self._dispute, 8), (self._rejection, 5), (self._memo, 9), (self._limit, 4), (self._release, 4),
-            (self._entry, 3), (self._withdrawal, 4),
+            (self._dispute, 8), (self._rejection, 5), (self._memo, 12), (self._limit, 4), (self._release, 4),
+            (self._entry, 6), (self._withdrawal, 4),
         )  # fmt: skip
 
     def look(self, connection: Connection) -> None:
         """Read some invoices and customers as arsync reports them."""
         last = self._books.db.last_id("bill")
         keys = [str(max(1, last - int(self._dice.random() ** 2 * last))) for _ in range(6)]
-        row = connection.execute(
-            "SELECT commit_lsn FROM source_position WHERE system = %s", (self._system,)
-        ).fetchone()
+        position = self.position(connection)
         found = connection.execute(
             "SELECT record::text FROM invoice WHERE system = %s AND key = ANY(%s) AND NOT deleted",
             (self._system, keys),
@@ -80,7 +79,7 @@ class ArSide:
         for (text,) in found:
             record = _DECODER.decode(text)
             kept = self._seen.setdefault(record.key, [])
-            kept.append(Seen(record.version, row[0] if row else 0, record.doc))
+            kept.append(Seen(record.version, position or self._position, record.doc))
             del kept[:-4]
         if self._dice.random() < 0.2:
             limits = connection.execute(
@@ -89,6 +88,17 @@ class ArSide:
                 (self._system,),
             )
             self._limits = {key: None if limit is None else Decimal(limit) for key, limit in limits}
+
+    def position(self, connection: Connection) -> int | None:
+        """Up to where the documents tell the ERP's log; None before the first are there."""
+        row = connection.execute(
+            """SELECT commit_lsn FROM source_position p WHERE system = %s AND snapshot_complete
+                 AND NOT EXISTS (SELECT FROM backlog b WHERE b.system = p.system)""",
+            (self._system,),
+        ).fetchone()
+        if row is not None:
+            self._position = max(self._position, row[0])
+        return self._position or None
 
     def ask(self, connection: Connection) -> None:
         """Submit a few intents, some of them once more."""
@@ -128,6 +138,11 @@ class ArSide:
             for part in intent.allocations[:1]
             if part.invoice.isdecimal()
         ]
+
+    def hot(self) -> list[int]:
+        """The invoices that it asked something of lately."""
+        names = [part.invoice for name in list(self.asked)[-6:] for part in self.asked[name].intent.parts]
+        return [int(name) for name in names if name.isdecimal()]
 
     # Making intents: each gives the intent and the positions on which it rests, or None where there is nothing.
 

@@ -13,6 +13,8 @@ from tests.simulation.database import Row
 from tests.simulation.settings import Temper
 
 CENT = Decimal("0.01")
+HEAT = 0.35
+"""How often a deed is about an invoice that the AR side asks something of."""
 Receipt = tuple[str, int, Decimal, str | None, dt.date]
 """(intent, invoice, amount, reference, day) that the AR side asks for."""
 
@@ -22,14 +24,17 @@ def _any(_row: Row) -> bool:
 
 
 class People:
-    """`wanted` tells which receipts the AR side asks for at the moment."""
+    """`wanted` tells which receipts the AR side asks for at the moment, `hot` which invoices it is about: everybody
+    works on what is in discussion."""
 
-    def __init__(self, books: Books, temper: Temper, dice: Random, wanted: Callable[[], list[Receipt]]) -> None:
+    def __init__(self, books: Books, temper: Temper, dice: Random, wanted: Callable[[], list[Receipt]],
+                 hot: Callable[[], list[int]]) -> None:  # fmt: skip
         self.books = books
         self.db = books.db
         self.temper = temper
         self.dice = dice
         self.wanted = wanted
+        self.hot = hot
         self.to_open = 0
         self.drafts: list[int] = []
         self.partners: list[int] = []
@@ -67,6 +72,10 @@ class People:
 
     def _some(self, table: str, fits: Callable[[Row], bool]) -> Row | None:
         rows, last = self.db.tables[table], self.db.last_id(table)
+        if table == "bill" and self.dice.random() < HEAT and (hot := self.hot()):
+            row = rows.get(self.dice.choice(hot))
+            if row is not None and fits(row):
+                return row
         for _ in range(8):
             # Ids are dense but for what was deleted; young rows are worked on more than old ones.
             row = rows.get(last - int((self.dice.random() ** 2) * last))

@@ -79,19 +79,26 @@ class Wire:
         self.snapshots.append(Taken(start, len(self.records), lsn, self.epoch))
         self.starts.append(len(self.records))
 
-    def restart_at(self, resume: int | None, read: int) -> int:
+    def restart_at(self, resume: int | None, position: int, snapshot: str | None, *, complete: bool) -> int:
         """Where a source that is opened again goes on: at `resume`, or by a new snapshot when there is none, or when
-        it stands within one. `read` is how far was read ever; what stood behind it then is told by the snapshot only.
+        it stands within one. What was not taken in then (`position` in the log, `snapshot` and whether it is
+        `complete`) is told by the new one only.
         """
         inside = [taken for taken in self.snapshots if resume is not None and taken.start < resume < taken.end]
         if resume is None or inside:
-            self.told = [(lsn, end) for lsn, end in self.told if end <= read]
-            self.snapshots = [taken for taken in self.snapshots if taken.end <= read]
+            self.told = [(lsn, end) for lsn, end in self.told if lsn <= position]
+            self.snapshots = [taken for taken in self.snapshots if self._was_taken(taken, snapshot, complete)]
             self.snapshot(skip=True)
             return self.snapshots[-1].start
         floor = max((taken.end for taken in self.snapshots if taken.end <= resume), default=0)
         earlier = [start for start in self.starts if floor <= start <= resume][-4:]
         return self._dice.choice([resume, *earlier])
+
+    def _was_taken(self, taken: Taken, snapshot: str | None, complete: bool) -> bool:
+        if snapshot is None:
+            return taken.epoch != self.epoch
+        last = int(snapshot.split(":", 1)[0])
+        return taken.lsn < last or (taken.lsn == last and complete)
 
     def encoded(self, row: dict[str, Any]) -> dict[str, Any]:
         """A row as the source's JSON gives it."""

@@ -52,7 +52,7 @@ class World:
         self.api.ignores_guard = "token-guard" in without
         self.api.finds_nothing = "find-before-resend" in without
         self.ar = ArSide(system, self.books, self.dice, self.clock, stage.policy)
-        self.people = People(self.books, stage.temper, self.dice, self.ar.wanted)
+        self.people = People(self.books, stage.temper, self.dice, self.ar.wanted, self.ar.hot)
         self.known: list[tuple[dt.datetime, int]] = []
         """Up to where arsync had read, from when on."""
         self.crashes: list[tuple[dt.datetime, str]] = []
@@ -176,10 +176,20 @@ class World:
         with reader.cursor() as cursor:
             stored = load_position(cursor, self.system)
         read = int(stored.resume["at"]) if stored is not None and stored.resume else 0
+        position = max(self.known[-1][1] if self.known else 0, stored.commit if stored is not None else 0)
         same = stored is not None and stored.resume is not None and stored.epoch == self.wire.epoch
         mapping = SimMapping(by_writer="echo-by-content" in self.without)
         self.pipeline = Pipeline(reader, self.system, mapping, self.stage.policy, self.clock, epoch=self.wire.epoch)
-        self.source = Stream(self.wire, self.wire.restart_at(read if same else None, read), self._count)
+        self.source = Stream(
+            self.wire,
+            self.wire.restart_at(
+                read if same else None,
+                position,
+                stored.snapshot if stored else None,
+                complete=stored is not None and stored.snapshot_complete,
+            ),
+            self._count,
+        )
         self.workers = [self._worker(place) for place in range(WORKERS)]
         self._note_known()
         for worker in self.workers[:1]:
@@ -260,6 +270,7 @@ class World:
         self.delivered += records
 
     def _note_known(self) -> None:
-        known = self.pipeline.position.commit
-        if not self.known or self.known[-1][1] != known:
+        """Note how far arsync's documents are; while a snapshot is read they stay what they were."""
+        known = self.ar.position(self._connections[1])
+        if known is not None and (not self.known or self.known[-1][1] < known):
             self.known.append((self.clock(), known))
