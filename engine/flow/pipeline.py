@@ -324,19 +324,27 @@ class Pipeline:
     # Snapshots.
 
     def _mirror_page(self, work: Work, unit: Unit) -> None:
-        """Take a snapshot's rows in; a row that the stream has told about since is newer and stays."""
+        """Take a snapshot's rows in; a row that the stream has told about since is newer and stays.
+
+        A row that says by itself what became of an order or an entry is told at once: it is no part of a document.
+        """
         changes = self._only_captured(unit).changes
         before = mirror.load_entries(work.cursor, self._system, ((c.table, c.key) for c in changes))
         after: dict[mirror.Key, MirrorEntry] = {}
+        news = []
         for change in changes:
             name = (change.table, change.key)
             known = before.get(name)
             at = Position(unit.commit, change.lsn)
             newer = known is None or at > known.position
+            news += [change] if newer else []
             entry = MirrorEntry(change.row, at, deleted=False) if newer or known is None else known
             after[name] = MirrorEntry(entry.row, entry.position, entry.deleted, unit.snapshot)
         mirror.save_entries(work.cursor, self._system, after, before, self._relations.related)
         self._near.forget()
+        papers = self._papers(msgspec.structs.replace(unit, changes=tuple(news)))
+        if papers:
+            self._decide(work, [Telling(unit.tx, unit.commit, papers=papers)])
         if unit.completes and unit.snapshot is not None:
             swept = mirror.sweep(work.cursor, self._system, unit.snapshot, unit.commit)
             log.info("snapshot complete", system=self._system, position=unit.commit, rows_deleted_meanwhile=swept)
