@@ -107,11 +107,14 @@ def _invoices_of(evidence: Evidence, key: str) -> list[str]:
 
 def _judge_double_booking(evidence: Evidence, verdict: Verdict, by_intent: dict[str, list[Json]]) -> None:
     """A receipt that somebody had booked by hand was written again."""
-    for name, invoice, position in evidence.world.people.by_hand:
+    for name, invoice, position, text in evidence.world.people.by_hand:
         key = evidence.key(name)
         effects = [c for c in evidence.effects[key] if any(change.table == "settle" for change in c.changes)]
-        if not effects or _written_at(evidence, key) < position:
+        if not effects or (written := _written_at(evidence, key)) < position:
             continue
+        facts = evidence.facts_at(str(invoice), written)
+        if facts is None or all(line.text != text for line in facts.lines):
+            continue  # it had been taken back
         kinds = {conflict["kind"] for conflict in by_intent.get(name, [])}
         if not kinds & {"duplicate_receipt", "stale_basis"}:
             verdict.missed.append((f"booked by hand at {position}, written all the same", str(invoice), name))

@@ -40,8 +40,8 @@ class People:
         self.partners: list[int] = []
         self.orders: list[int] = []
         self.bank = 0
-        self.by_hand: list[tuple[str, int, int]] = []
-        """(intent, invoice, log position) of receipts that were booked by hand besides the AR side's asking."""
+        self.by_hand: list[tuple[str, int, int, str]] = []
+        """(intent, invoice, log position, text) of receipts that were booked by hand besides the AR side's asking."""
         self._deeds: list[tuple[Callable[[], None], int]] = [
             (self.open_bill, 40), (self.post_draft, 8), (self.pay, 14), (self.pay_same_receipt, 6), (self.void, 4),
             (self.unvoid, 2), (self.change_amount, 4), (self.move_due, 4), (self.block, 4), (self.bounce, 6),
@@ -136,8 +136,9 @@ class People:
         intent, invoice, amount, reference, day = self.dice.choice(wanted)
         bill = self.db.find("bill", invoice)
         if bill is not None and self.books.is_open(invoice) and self.books.balance(invoice) >= amount:
-            self._book(bill, amount, reference or self._memo(), day, "the same receipt by hand")
-            self.by_hand.append((intent, invoice, self.db.lsn))
+            memo = reference or self._memo()
+            self._book(bill, amount, memo, day, "the same receipt by hand")
+            self.by_hand.append((intent, invoice, self.db.lsn, memo))
 
     def _book(self, bill: Row, amount: Decimal, memo: str, day: dt.date, why: str) -> None:
         with self.db.transaction("accountant", why) as tx:
