@@ -164,9 +164,10 @@ class Evening:
                 id=self._analyst.reference(name), system=SYSTEM, amount=ONE, allocations=(part,), **said
             )
             self._analyst.hand_in_wrong(intent, story, PAID, conflict, end)
+        raised = str(parties["Fjordline Shipping"]["id"])
         limit = SetCreditLimit(
-            id=self._analyst.reference("race"), system=SYSTEM, customer=stranger, company="1", currency="EUR",
-            limit=LIMIT, replaces=ONE,
+            id=self._analyst.reference("race"), system=SYSTEM, customer=raised, company="1", currency="EUR",
+            limit=2 * LIMIT, replaces=ONE,
         )  # fmt: skip
         self._analyst.hand_in_wrong(limit, "replaces a limit that is another one", PAID, "credit_limit_race", HELD)
 
