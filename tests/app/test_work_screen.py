@@ -293,7 +293,10 @@ class Terminal:
             assert time.monotonic() < end, self.shown[-2000:]
             ready, _, _ = select.select([self._ours], [], [], 0.2)
             if ready:
-                self._drawn += os.read(self._ours, 65536)
+                try:
+                    self._drawn += os.read(self._ours, 65536)
+                except OSError:
+                    pytest.fail(f"it has ended: {self.shown[-2000:]}")
 
     def press(self, keys: str) -> None:
         self._drawn = b""
