@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,7 +18,7 @@ from engine.app import registry
 from engine.app.ar_side import ar_side
 from engine.app.checks import look
 from engine.app.config import Config, SystemConfig, policy_of
-from engine.app.health import health_page
+from engine.app.health import Counts, health_page
 from engine.app.ready import Ready
 from engine.app.stopping import Stop
 from engine.app.wiring import OpenStore, enter_system, now, source_folder
@@ -52,50 +53,69 @@ class Orders(msgspec.Struct, frozen=True):
 
 def run_daemon(store: OpenStore, config: Config, chosen: SystemConfig, folder: Path, orders: Orders) -> int:
     """Read, decide and write back until stopped. Returns how many records were read."""
-    stop, wake = Stop(), threading.Event()
+    stop = Stop()
     stop.listen()
-    _collect_seldom()
-    connector = registry.connector(chosen.connector)
-    _while_the_store_comes_back(lambda: _enter(store, orders.system, chosen.connector))
+    collect_seldom()
+    while_the_store_comes_back(lambda: enter(store, orders.system, chosen.connector))
     vitals = Vitals(orders.system)
-    writes = bool(chosen.target) and orders.capture is None
     # A pass over a capture is no daemon: it must not need the port that a daemon beside it may have.
     port_asked = config.daemon.port if orders.capture is None else 0
     with health_page(port_asked, vitals, lambda: _counts(store, orders.system)) as port:
-        log.info("started", system=orders.system, pid=os.getpid(), port=port, writes_back=writes, mode=chosen.mode)
+        log.info("started", system=orders.system, pid=os.getpid(), port=port)
         if orders.capture is None:
-            threading.Thread(target=_look, args=(store, config, chosen, folder, orders.system), daemon=True).start()
-        reading = _reading(store, config, chosen, folder, orders, connector)
+            look_at = (store, config, chosen, folder, orders.system)
+            threading.Thread(target=report_set_up, args=look_at, daemon=True).start()
         told = Ready(orders.ready_file, port)
-        reader = Reader(reading, vitals, ready=lambda: told.say(orders.system), wake=wake.set)
         with ExitStack() as beside:
             if orders.capture is None:
-                side = _while_the_store_comes_back(
+                side = while_the_store_comes_back(
                     lambda: beside.enter_context(ar_side(store, config, folder, vitals.report))
                 )
                 told.http = side.port
-            beside.enter_context(_rounds(store, config, folder, orders, chosen, vitals))
-            beside.enter_context(
-                _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes)
-            )
-            reader.run(stop.event)
-    log.info("stopped", system=orders.system, records=reader.records)
+            ready = partial(told.say, orders.system)
+            records = run_system(store, config, chosen, folder, orders, vitals, stop, ready=ready)
+    log.info("stopped", system=orders.system, records=records)
+    return records
+
+
+def run_system(
+    store: OpenStore,
+    config: Config,
+    chosen: SystemConfig,
+    folder: Path,
+    orders: Orders,
+    vitals: Vitals,
+    stop: Stop,
+    *,
+    ready: Callable[[], None],
+) -> int:
+    """One system, until stopped: its reader in this thread, its dispatchers beside it. Returns the records read."""
+    connector = registry.connector(chosen.connector)
+    wake = threading.Event()
+    writes = bool(chosen.target) and orders.capture is None
+    log.info("working", system=orders.system, writes_back=writes, mode=chosen.mode)
+    reading = _reading(store, config, chosen, folder, orders, connector)
+    reader = Reader(reading, vitals, ready=ready, wake=wake.set)
+    rounds = _rounds(store, config, folder, orders, chosen, vitals)
+    with rounds, _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes):
+        reader.run(stop.event)
     return reader.records
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """What a batch leaves behind is freed by reference counts; looking for cycles through all that is kept at hand
     took a tenth of the time."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
-def _enter(store: OpenStore, system: str, connector: str) -> None:
+def enter(store: OpenStore, system: str, connector: str) -> None:
+    """Make the system known to the store."""
     with store.connect() as connection:
         enter_system(connection, system, connector)
 
 
-def _while_the_store_comes_back(act: Callable[[], T]) -> T:
+def while_the_store_comes_back(act: Callable[[], T]) -> T:
     """Do it, and again if the store dies meanwhile; later on reader and dispatchers see to that themselves."""
     return Retrying(
         retry=retry_if_exception_type(psycopg.OperationalError),
@@ -105,7 +125,7 @@ def _while_the_store_comes_back(act: Callable[[], T]) -> T:
     )(act)
 
 
-def _look(store: OpenStore, config: Config, chosen: SystemConfig, folder: Path, system: str) -> None:
+def report_set_up(store: OpenStore, config: Config, chosen: SystemConfig, folder: Path, system: str) -> None:
     """Say what `arsync check` would say. What would lose data stops the daemon: the source does not open."""
     try:
         for finding in look(store, config, system, chosen, folder, in_use=True):
@@ -195,7 +215,7 @@ def _dispatchers(
         return
     target = connector.open_target(chosen.target)
     # A lock of its own: the reader's lasts from one opening of the source to the next only.
-    own_lock = _while_the_store_comes_back(lambda: _locked(store, f"{system}/target"))
+    own_lock = while_the_store_comes_back(lambda: _locked(store, f"{system}/target"))
     done = threading.Event()
     threads: list[threading.Thread] = []
     try:
@@ -203,7 +223,7 @@ def _dispatchers(
         gate = Gate(system, limits, observe=chosen.mode == "observe")
         for place in range(target.capabilities.concurrency):
             worker = _dispatcher(store, chosen, system, connector, target, vitals, gate, place)
-            if place == 0 and (left := _while_the_store_comes_back(worker.recover)):
+            if place == 0 and (left := while_the_store_comes_back(worker.recover)):
                 log.warning("commands were under way when the last daemon ended", system=system, commands=left)
             name = f"dispatcher-{place}"
             threads.append(threading.Thread(target=_watched(worker, vitals, done, wake), name=name, daemon=True))
@@ -270,6 +290,6 @@ def _dispatcher(
     )
 
 
-def _counts(store: OpenStore, system: str) -> dict[str, dict[str, int]]:
+def _counts(store: OpenStore, system: str) -> Counts:
     with store.connect() as connection, connection.cursor() as cursor:
-        return status.counts(cursor, system)
+        return {system: status.counts(cursor, system)}

@@ -16,11 +16,13 @@ from engine.ports.errors import ConfigError
 
 log = structlog.get_logger()
 HOST = "127.0.0.1"
+Counts = dict[str, dict[str, dict[str, int]]]
+"""By system and thing: how many are in which state."""
 
 
 @contextmanager
-def health_page(port: int, vitals: Vitals, counts: Callable[[], dict[str, dict[str, int]]]) -> Iterator[int]:
-    """Serve until the block ends; yields the port. `counts` reads the states of all things from the store.
+def health_page(port: int, vitals: Vitals, counts: Callable[[], Counts]) -> Iterator[int]:
+    """Serve until the block ends; yields the port. `counts` reads the states of all things from the store, by system.
 
     Raises:
         ConfigError: the port is taken.
@@ -33,7 +35,7 @@ def health_page(port: int, vitals: Vitals, counts: Callable[[], dict[str, dict[s
                 state = vitals.state()
                 self._answer(200 if state["well"] else 503, "application/json", json.dumps(state).encode())
             elif self.path == "/metrics":
-                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(vitals.registry) + _counted(vitals, counts))
+                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(vitals.registry) + _counted(counts))
             else:
                 self._answer(404, "text/plain", b"/health or /metrics\n")
 
@@ -64,7 +66,7 @@ def health_page(port: int, vitals: Vitals, counts: Callable[[], dict[str, dict[s
         thread.join()
 
 
-def _store_trouble(counts: Callable[[], dict[str, dict[str, int]]]) -> str | None:
+def _store_trouble(counts: Callable[[], Counts]) -> str | None:
     try:
         counts()
     except psycopg.Error as error:
@@ -72,16 +74,18 @@ def _store_trouble(counts: Callable[[], dict[str, dict[str, int]]]) -> str | Non
     return None
 
 
-def _counted(vitals: Vitals, counts: Callable[[], dict[str, dict[str, int]]]) -> bytes:
+def _counted(counts: Callable[[], Counts]) -> bytes:
     """How many of what stand where, read from the store at each scrape."""
     try:
         found = counts()
     except psycopg.Error:
         return b""
-    lines = []
-    for what, states in found.items():
+    lines: list[str] = []
+    for what in dict.fromkeys(what for one in found.values() for what in one):
         lines.append(f"# TYPE arsync_{what} gauge")
-        lines += [
-            f'arsync_{what}{{system="{vitals.system}",state="{state}"}} {count}' for state, count in states.items()
-        ]
+        for system, things in found.items():
+            states = things.get(what, {})
+            lines += [
+                f'arsync_{what}{{system="{system}",state="{state}"}} {count}' for state, count in states.items()
+            ]
     return ("\n".join(lines) + "\n").encode()

@@ -87,8 +87,9 @@ class SourceKind(Protocol):
 class Sharing(Protocol):
     """This process's membership among the workers that share systems; used by one thread."""
 
-    def owned(self, timeout: float) -> frozenset[str]:
-        """The systems that this process is to read now; waits up to `timeout` seconds for a change.
+    def owned(self, timeout: float) -> frozenset[str] | None:
+        """The systems that this process is to read now; waits up to `timeout` seconds for a change. None while the
+        others have not let this process in yet.
 
         Raises `SourceError` when nobody can say; then nothing is owned until somebody can.
         """

@@ -57,8 +57,8 @@ class Group:
             )
             self._member.subscribe(list(self._systems), listener=_Pausing(self._member))
 
-    def owned(self, timeout: float) -> frozenset[str]:
-        """The systems that are this worker's now; waits up to `timeout` seconds for a change.
+    def owned(self, timeout: float) -> frozenset[str] | None:
+        """The systems that are this worker's now, None before it has joined; waits up to `timeout` seconds.
 
         Raises:
             SourceError: the brokers do not serve; nothing is owned until they do.
@@ -67,6 +67,9 @@ class Group:
             self._member.poll(timeout_ms=int(timeout * 1000))
             parts = self._member.assignment()
             self._tell(parts)
+            joined = self._member.group_metadata().generation_id >= 0
+        if not parts and not joined:
+            return None
         return frozenset(self._systems[part.topic] for part in parts if part.partition == 0)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`arsync run`: the daemon of one system, or one pass over a recorded capture."""
+"""`arsync run`: the daemon of one system, one of several workers that share systems, or one pass over a capture."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from engine.app.config import Config, SystemConfig
 
 
 @click.command()
-@click.option("--system", help="Which system; needed only when several are configured.")
+@click.option("--system", help="Only this system; needed when several cannot be shared by workers.")
 @click.option("--capture", type=click.Path(dir_okay=False), help="Read a recorded capture instead of the database.")
 @click.option("--until-end", is_flag=True, help="Stop when the capture has been read.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Records in one batch.")
@@ -28,19 +28,43 @@ def run(
 ) -> None:
     """Read changes, decide, and write back until stopped.
 
+    Systems whose changes come from Kafka are shared: start this as often as there shall be workers, with the same
+    configuration. Each works on some of the systems, and takes over those of a worker that ends or dies.
+
     SIGTERM or Ctrl-C finishes what is under way and gives the leases back; a second one ends at once.
     """
     from engine.app.daemon import Orders, run_daemon
     from engine.app.logs import set_up_logs
     from engine.app.wiring import open_store
+    from engine.app.worker import run_worker
 
     config, folder = settings
     set_up_logs(config.log, folder)
+    shared = shared_systems(config, system) if capture is None else {}
+    if shared:
+        if new_epoch and len(shared) > 1:
+            raise click.UsageError("--new-epoch is for one system; name it with --system")
+        orders = Orders(", ".join(shared), None, until_end, batch_size, new_epoch, ready_file)
+        with open_store(config, folder) as store:
+            records = run_worker(store, config, shared, folder, orders)
+        click.echo(f"{orders.system}: {records} records read", err=True)
+        return
     name, chosen = choose_system(config, system)
     orders = Orders(name, capture, until_end, batch_size, new_epoch, ready_file)
     with open_store(config, folder) as store:
         records = run_daemon(store, config, chosen, folder, orders)
     click.echo(f"{name}: {records} records read", err=True)
+
+
+def shared_systems(config: Config, name: str | None) -> dict[str, SystemConfig]:
+    """The named system, or all, where workers can share them; none where one of them cannot be shared."""
+    from engine.app import registry
+    from engine.ports.source import Shared
+
+    chosen = {one: system for one, system in config.systems.items() if name in (None, one)}
+    if all(isinstance(registry.source(system.source, "debezium"), Shared) for system in chosen.values()):
+        return chosen
+    return {}
 
 
 def choose_system(config: Config, name: str | None) -> tuple[str, SystemConfig]:
