@@ -54,7 +54,7 @@ class Program:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(main, arguments), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_end_with_parent,  # noqa: PLW1509 - one call into the kernel
+                start_new_session=True, preexec_fn=end_with_parent,  # noqa: PLW1509 - one call into the kernel
             )  # fmt: skip
 
     def run(self, main: str, arguments: Sequence[str]) -> None:
@@ -111,7 +111,8 @@ class Program:
             process.wait(10.0)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ask the kernel to end this process with the one that started it."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import psycopg
 
+from tests.kafka_stack.program import end_with_parent
+
 _HEAD = """\
 [store]
 dsn_env = "CREW_DSN"
@@ -50,6 +52,7 @@ class Crew:
             self.workers[name] = subprocess.Popen(
                 self._command("run", "--ready-file", f"{name}.ready"), cwd=self.folder, env=self._environment(),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - one call into the kernel
             )  # fmt: skip
         return name
 
