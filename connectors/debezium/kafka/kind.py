@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 
+from engine.model.change import Record, Unreadable
 from engine.ports.finding import Finding
 from engine.ports.source import Sharing, Source, SourceSetup
 
@@ -19,6 +20,15 @@ class Kafka:
         from connectors.debezium.kafka.checking import check
 
         return check(setup)
+
+    def read_again(self, unreadable: Unreadable) -> Record | None:
+        """Decode a message once more that was kept as text; its origin is its topic and offset."""
+        import msgspec
+
+        from connectors.debezium.envelope import read_again
+
+        topic = unreadable.origin.rpartition("@")[0] or unreadable.origin
+        return read_again(msgspec.structs.replace(unreadable, origin=topic))
 
     def share(self, setups: Sequence[SourceSetup]) -> Sharing:
         from connectors.debezium.kafka.group import join
