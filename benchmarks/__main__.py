@@ -10,6 +10,7 @@ import click
 
 _BENCHMARKS = {
     "conflicts": ("benchmarks.conflicts", "conflicts"),
+    "ingest": ("benchmarks.ingest.verb", "ingest"),
     "writeback": ("benchmarks.writeback.verb", "writeback"),
 }
 

@@ -57,7 +57,7 @@ def writeback(
 
     size = Size(intents, round(intents * share), lines, rounds)
     kept = cache or Path(os.environ.get("ARSYNC_CACHE", "~/.cache/arsync")).expanduser()
-    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
     with _work_folder(keep=keep) as folder:
         line = measure(folder, kept, size, clock())
     if json_:
@@ -123,6 +123,6 @@ def _work_folder(*, keep: bool) -> Iterator[Path]:
             shutil.rmtree(folder)
 
 
-def _interrupted(_signum: int, _frame: object) -> NoReturn:
+def interrupted(_signum: int, _frame: object) -> NoReturn:
     """A request to end is an interruption: everything is stopped on the way out."""
     raise KeyboardInterrupt
