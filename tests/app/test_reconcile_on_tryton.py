@@ -181,35 +181,6 @@ def test_a_damaged_mirror_is_found_told_by_amount_and_mended(house: House) -> No
                and row[0]["move"] == good["account_invoice", str(number)][0]["move"])  # fmt: skip
 
 
-def test_a_change_that_the_log_never_told_is_found_and_mended_with_a_customer_s_balance(house: House) -> None:
-    number = house.bill("200.00")
-    house.reconcile()
-    party = house.invoice(number)["customer"]
-    (publication,) = [f"arsync_{SYSTEM}"]
-    with psycopg.connect(house.erp.cluster.dsn(house.erp.database), autocommit=True) as books:
-        tables = [str(name) for (name,) in books.execute(
-            "SELECT tablename FROM pg_publication_tables WHERE pubname = %s", (publication,))]  # fmt: skip
-        quoted = ", ".join(f'public."{name}"' for name in tables)
-        books.execute(f"ALTER PUBLICATION {publication} DROP TABLE {quoted}")
-        house.accountant.pay(number, Decimal("242.00"), "Bank 9", DAY)
-        house.accountant.run_queue()
-        books.execute(f"ALTER PUBLICATION {publication} ADD TABLE {quoted}")
-    assert house.invoice(number)["open_amount"] == "242.00"
-    code, told = house.reconcile()
-    assert code == 1
-    assert {(one["document"], one["field"]) for one in told["differences"]} == {
-        (f"invoice/{number}", "open_amount"), (f"invoice/{number}", "erp_state"),
-        (f"customer/{party}", f"receivable/{house.invoice(number)['company']}"),
-    }  # fmt: skip
-    code, told = house.reconcile("--repair")
-    assert (code, told["differences"], told["repaired"]) == (0, [], 2)
-    mended = house.invoice(number)
-    assert (mended["open_amount"], mended["erp_state"], mended["state"]) == ("0.00", "paid", "posted")
-    assert all(state == "dismissed" for _, state, _ in house.drifts())
-    house.bill("10.00")
-    assert house.reconcile()[0] == 0, "the stream goes on from where it was"
-
-
 def test_without_the_daemon_nothing_can_be_said(house: House) -> None:
     house.engine.stop()
     done = subprocess.run(
