@@ -27,6 +27,11 @@ class Chains:
         self.ends = dict(point.heads)
         self._last = (point.batch, -1)
 
+    def trust(self, row: Row) -> None:
+        """Go on behind an entry that somebody else holds against those before it."""
+        self.ends[row[0]] = (row[1], row[9])
+        self._last = (row[3], -1 if row[4] is None else row[4])
+
     def follow(self, row: Row) -> None:
         """Hold one entry against those before it."""
         stream, seq, system, batch, place, at, kind, body, previous, own = row

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from engine.flow.replay.reading import Journal
+from engine.flow.replay.sharing import verify_shared
 from engine.flow.replay.verifying import Progress, Verified, verify
 from engine.store.archive import Archive, ArchiveError
 from engine.store.checkpoints import Checkpoint, CheckpointError
@@ -23,10 +24,13 @@ def prove(
         if isinstance(journal, Archive):
             for sentence in journal.damaged(system):
                 result.say(sentence.split(" of the archive")[0], sentence)
-        found = verify(
-            journal, system, outside=outside, progress=progress, decide=decide,
-            current=(lambda: current(system)) if current is not None else None,
-        )  # fmt: skip
+        if isinstance(journal, Archive) and decide:
+            found = verify_shared(journal, system, outside=outside, progress=progress)
+        else:
+            found = verify(
+                journal, system, outside=outside, progress=progress, decide=decide,
+                current=(lambda: current(system)) if current is not None else None,
+            )  # fmt: skip
         found.faults[:0] = result.faults
         if isinstance(journal, Archive) and not result.faults and decide:
             for sentence in journal.steps_apart(system):

@@ -11,7 +11,7 @@ import msgspec
 
 from engine.flow.replay.chaining import Chains
 from engine.flow.replay.deciding import Again
-from engine.flow.replay.reading import Journal
+from engine.flow.replay.reading import DECODER, Journal
 from engine.flow.replay.state import FoldError, State
 from engine.store.checkpoints import Checkpoint, record_hash, records_digest
 from engine.store.journal import Row
@@ -48,6 +48,7 @@ class Verified(msgspec.Struct):
     digest: str = ""
     records: int = 0
     checkpoints: int = 0
+    ends: dict[str, tuple[int, str]] = {}
     faults: list[Fault] = []
     more_faults: int = 0
 
@@ -71,6 +72,16 @@ class Verified(msgspec.Struct):
             self.more_faults += 1
 
 
+class Share(msgspec.Struct, frozen=True):
+    """The part of a journal that one of two processes verifies.
+
+    Up to batch `fold_to` entries are only gone over: the other process proves them. Behind batch `stop_at` it ends.
+    """
+
+    fold_to: int = 0
+    stop_at: int | None = None
+
+
 def verify(
     journal: Journal,
     system: str,
@@ -79,20 +90,26 @@ def verify(
     progress: Progress = lambda _done: None,
     current: Callable[[], Iterator[tuple[str, str]]] | None = None,
     decide: bool = True,
+    share: Share | None = None,
+    at_split: Callable[[str, dict[str, tuple[int, str]]], None] | None = None,
 ) -> Verified:
-    """Verify one system's journal.
+    """Verify one system's journal, or one's share of it.
 
     `outside` are checkpoints that were kept outside of it; `current` gives the store's own records, which the last
-    entry must have led to. Without `decide` only chains, heads and checkpoints are held together.
+    entry must have led to. Without `decide` only chains, heads and checkpoints are held together. `at_split` hears
+    digest and ends where the entries end that are only gone over.
     """
-    return _Verifier(journal, system, outside, decide=decide).run(progress, current)
+    return _Verifier(journal, system, outside, share or Share(), decide=decide).run(progress, current, at_split)
 
 
 class _Verifier:
-    def __init__(self, journal: Journal, system: str, outside: Sequence[Checkpoint], *, decide: bool) -> None:
+    def __init__(
+        self, journal: Journal, system: str, outside: Sequence[Checkpoint], share: Share, *, decide: bool
+    ) -> None:
         self._journal = journal
         self._system = system
         self._decide = decide
+        self._share = share
         self.result = Verified(system)
         self._start = journal.pruned_to(system)
         self._inside = journal.checkpoints(system)
@@ -102,16 +119,27 @@ class _Verifier:
         """Whether the state is known: it is not behind entries of an older form, up to the next checkpoint."""
         self._chains = Chains(system, self.result.say)
 
-    def run(self, progress: Progress, current: Callable[[], Iterator[tuple[str, str]]] | None) -> Verified:
+    def run(
+        self,
+        progress: Progress,
+        current: Callable[[], Iterator[tuple[str, str]]] | None,
+        at_split: Callable[[str, dict[str, tuple[int, str]]], None] | None,
+    ) -> Verified:
         result = self.result
         if self._start:
             self._begin()
-        for part in self._journal.rows(self._system, self._start):
-            for row in part:
+        for row in self._rows(progress):
+            if row[3] > self._share.fold_to:
+                if at_split is not None:
+                    at_split(self._digest()[0] if self._able else "", dict(self._chains.ends))
+                    at_split = None
                 self._row(row)
-            progress(result.entries)
-        self._pass_points(None)
-        self._chains.hold_against_heads(self._journal.heads(self._system))
+            else:
+                self._go_over(row)
+        if self._share.stop_at is None:
+            self._pass_points(None)
+            self._chains.hold_against_heads(self._journal.heads(self._system))
+        result.ends = self._chains.ends
         if self._able and self._decide:
             result.digest, result.records = self._digest()
             if current is not None:
@@ -154,6 +182,30 @@ class _Verifier:
             self.result.say(name, f"its records cannot be read: {error}")
             return False
         return True
+
+    def _rows(self, progress: Progress) -> Iterator[Row]:
+        """Those of one's share."""
+        for part in self._journal.rows(self._system, self._start):
+            for row in part:
+                if self._share.stop_at is not None and row[3] > self._share.stop_at:
+                    return
+                yield row
+            progress(self.result.entries)
+
+    def _go_over(self, row: Row) -> None:
+        """An entry that the other process proves: only where it leads is of interest here."""
+        self._chains.trust(row)
+        self.result.batch = row[3]
+        if row[4] is not None and self._able and self._decide:
+            try:
+                self._again.state.apply(row[6], row[5], DECODER.decode(row[7]))
+            except (FoldError, msgspec.DecodeError) as error:
+                self.result.say(f"{row[0]}#{row[1]}", f"entry {row[0]}#{row[1]} cannot be read: {error}")
+                self._able = False
+        elif row[4] is None:
+            self._able = False
+        while self._points and self._points[0][0].batch < self._share.fold_to:
+            self._points.pop(0)
 
     def _row(self, row: Row) -> None:
         stream, seq, _, batch, place, at, kind, body, _, _ = row
