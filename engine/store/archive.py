@@ -18,7 +18,7 @@ import msgspec
 from engine.model.canonical import canonical_bytes
 from engine.store.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from engine.store.journal import Row
-from engine.store.steps import steps_sql
+from engine.store.steps import DERIVED
 
 FORMAT = "arsync-archive/1"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -33,7 +33,7 @@ class ArchiveError(RuntimeError):
 class FileEntry(msgspec.Struct, frozen=True):
     """One file of the archive: `path` below the system's folder, and the batches that it holds.
 
-    `kind` is `entries`, `steps`, or `records` for those of the checkpoint at which the archive begins.
+    `kind` is `entries`, `steps`, `moves`, or `records` for those of the checkpoint at which the archive begins.
     """
 
     path: str
@@ -128,17 +128,17 @@ class Archive:
         """Sentences about steps that are not those which their entries give."""
         faults = []
         place = self.place(system)
-        entries = {one.path: one for one in self.manifest(system).files if one.kind == "entries"}
+        entries = [one.path for one in self.manifest(system).files if one.kind == "entries"]
         with open_duckdb() as duck:
-            for path in entries:
-                steps = path.replace("/entries-", "/steps-")
-                again = steps_sql(f"(SELECT * FROM read_parquet('{place / path}', hive_partitioning = false))")  # noqa: S608 - own paths
-                there = f"SELECT * FROM read_parquet('{place / steps}', hive_partitioning = false)"  # noqa: S608 - as above
+            for path, (kind, made) in ((path, one) for path in entries for one in DERIVED.items()):
+                name = path.replace("/entries-", f"/{kind}-")
+                again = made(f"(SELECT * FROM read_parquet('{place / path}', hive_partitioning = false))")  # noqa: S608 - own paths
+                there = f"SELECT * FROM read_parquet('{place / name}', hive_partitioning = false)"  # noqa: S608 - as above
                 (apart,) = duck.execute(
                     f"SELECT count(*) FROM (({again}) EXCEPT ALL ({there}) UNION ALL ({there} EXCEPT ALL ({again})))"  # noqa: S608
                 ).fetchone()
                 if apart:
-                    faults.append(f"file {steps} of the archive is not what its entries give: {apart} rows differ")
+                    faults.append(f"file {name} of the archive is not what its entries give: {apart} rows differ")
         return faults
 
     def heads(self, system: str) -> dict[str, tuple[int, str]]:

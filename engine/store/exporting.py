@@ -16,7 +16,7 @@ import psycopg
 from engine.store import archive as arch
 from engine.store import checkpoints
 from engine.store.archive import Archive, ArchiveError, FileEntry, Manifest
-from engine.store.steps import steps_sql
+from engine.store.steps import DERIVED
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 PART = 500_000
@@ -196,7 +196,8 @@ def write_part(duck: Any, file: Path, manifest: Manifest, place: Path, first: in
     for (month,) in months:
         entries = f"(SELECT * FROM part WHERE strftime(\"at\", '%Y-%m') = '{month}')"  # noqa: S608 - its own month
         plain = f"SELECT * FROM {entries} ORDER BY batch, place, stream, seq"  # noqa: S608 - as above
-        for kind, query in (("entries", plain), ("steps", steps_sql(entries))):
+        derived = {kind: made(entries) for kind, made in DERIVED.items()}
+        for kind, query in {"entries": plain, **derived}.items():
             path = f"month={month}/{kind}-{first:012d}-{upto:012d}.parquet"
             files.append(_write(duck, query, place, path, kind))
     heads = dict(manifest.heads)

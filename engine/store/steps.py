@@ -50,6 +50,25 @@ def steps_sql(entries: str) -> str:
         ORDER BY batch, place, part, name"""  # noqa: S608 - names out of this file
 
 
+def moves_sql(entries: str) -> str:
+    """The statement that makes the steps of all machines out of `entries`, in the journal's order."""
+    form = (
+        '[{"type": "VARCHAR", "machine": "VARCHAR", "subject": "VARCHAR", "trigger": "VARCHAR", "source": "VARCHAR", '
+    )
+    form += '"destination": "VARCHAR", "reason": "VARCHAR"}]'
+    return f"""
+        SELECT batch, place, "at", number, e.machine AS machine, e.subject AS subject, e.trigger AS trigger,
+               e.source AS source, e.destination AS destination, e.reason AS reason
+        FROM (SELECT batch, place, "at", unnest(effects) AS e, unnest(range(len(effects))) AS number
+              FROM (SELECT batch, place, "at", from_json(json_extract(body, '$.effects'), '{form}') AS effects
+                    FROM {entries} AS whole WHERE contains(body, '"type":"moved"')))
+        WHERE e.type = 'moved' ORDER BY batch, place, number"""  # noqa: S608 - names out of this file
+
+
+DERIVED = {"steps": steps_sql, "moves": moves_sql}
+"""What is made out of entries, by the kind of file."""
+
+
 def _field(path: str) -> str:
     """One field's text. Reading all fields of a value at once is fast, and takes a null for absent."""
     return f"CASE WHEN contains(v::VARCHAR, 'null') THEN v -> '$.{path}' ELSE s.{path} END"

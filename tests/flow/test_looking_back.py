@@ -58,7 +58,7 @@ def test_after_every_batch_it_is_what_the_entries_up_to_there_say(held: tuple[Ar
             until = Until(batch=row[3])
             told = dict(records(as_of(archive.files(SYSTEM, "steps"), until)))
             assert told == {n: r for n, r in state.records() if n.startswith(("invoice/", "customer/"))}
-            states = fold_states(archive.files(SYSTEM), until).states
+            states = fold_states(archive.files(SYSTEM, "moves"), until).states
             assert states == {key: record.state for key, record in state.view.invoices.items()}
 
 

@@ -22,7 +22,10 @@ import socket, sys
 def refuse(*_args, **_more):
     raise OSError("the network is gone")
 
-socket.socket = socket.create_connection = socket.getaddrinfo = refuse
+class Refused(socket.socket):
+    __init__ = refuse
+
+socket.socket, socket.create_connection, socket.getaddrinfo = Refused, refuse, refuse
 from pathlib import Path
 from engine.flow.replay.proving import prove
 from engine.store.archive import Archive
@@ -69,7 +72,7 @@ def test_two_processes_find_what_one_finds(archive: Archive) -> None:
     assert (two.faults, two.entries, two.decided, two.digest) == ([], 300, 300, one.digest)
 
 
-@pytest.mark.parametrize("part", ["entries", "steps", "manifest"])
+@pytest.mark.parametrize("part", ["entries", "steps", "moves", "manifest"])
 def test_a_byte_changed_in_any_file_is_found_and_named(tmp_path: Path, part: str) -> None:
     held = archived(tmp_path / "archive", 40)
     place = held.place(SYSTEM)

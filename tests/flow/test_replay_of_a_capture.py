@@ -14,8 +14,8 @@ import pytest
 from connectors.debezium.envelope import decode
 from connectors.tryton.mapping import TrytonMapping
 from engine.app.wiring import enter_system
-from engine.flow.batch import lookup_indexes
 from engine.flow.closure import Relations
+from engine.flow.neighbourhood import lookup_indexes
 from engine.flow.pipeline import Pipeline
 from engine.flow.replay.looking import Until, as_of
 from engine.flow.replay.proving import prove

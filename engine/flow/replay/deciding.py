@@ -15,7 +15,7 @@ from engine.model.events import DocumentsTold
 from engine.rules.desk import Decision
 from engine.rules.leaving import left_different
 from engine.rules.policy import Policy
-from engine.rules.versions import Decide, rules_of
+from engine.rules.versions import Decide, UnknownRulesError, rules_of
 
 _TOLD_WHOLE: Any = None
 for _kind in get_args(events.Event):
@@ -132,7 +132,10 @@ class Again:
             settings = self.state.settings.get(versions)
             if settings is None:
                 raise FoldError(f"it was decided under settings {versions}, which no entry before it tells")
-            known = rules_of(settings.rules), msgspec.convert(settings.policy, Policy)
+            try:
+                known = rules_of(settings.rules), msgspec.convert(settings.policy, Policy)
+            except UnknownRulesError as error:
+                raise FoldError(str(error)) from None
             self._rules[versions] = known
         return known
 

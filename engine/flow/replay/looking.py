@@ -56,27 +56,34 @@ def as_of(
         if name.startswith(("invoice/", "customer/")):
             known[name] = msgspec.json.decode(text, type=KINDS[name.partition("/")[0]])
     seen: set[str] = set()
-    columns = [column(f, of_document=True) for f in DOC_FIELDS] + [
-        column(f, of_document=False) for f in RECORD_FIELDS
-    ]
     with open_duckdb() as duck:
-        if steps:
-            cursor = duck.execute(_last_of_each(columns, until), [list(steps)])
-            while part := cursor.fetchmany(5000):
-                for name, guards, *values in part:
-                    seen.add(name)
-                    yield name, _built(name, known.get(name), guards, values)
+        fold_documents(duck, steps, until)
+        cursor = duck.execute("SELECT * FROM documents")
+        while part := cursor.fetchmany(5000):
+            for name, guards, *values in part:
+                seen.add(name)
+                yield name, _built(name, known.get(name), guards, values)
     for name, record in known.items():
         if name not in seen:
             yield name, record
 
 
-def _last_of_each(columns: Sequence[str], until: Until) -> str:
-    last = ", ".join(f"arg_max({c}, pos) AS {c}" for c in columns)
-    return f"""
-        SELECT name, list(guard ORDER BY pos) FILTER (guard IS NOT NULL), {last}
-        FROM (SELECT *, (batch * 1048576 + place) * 2 + part AS pos FROM read_parquet(?, hive_partitioning = false))
-        WHERE {until.where} GROUP BY name"""  # noqa: S608 - columns and conditions of this file
+def fold_documents(duck: Any, steps: Sequence[str], until: Until) -> int:
+    """Make the table `documents`: for each by its name the last text of every field. Gives their number."""
+    fields = [column(f, of_document=True) for f in DOC_FIELDS] + [column(f, of_document=False) for f in RECORD_FIELDS]
+    last = ", ".join(f"arg_max({c}, pos) AS {c}" for c in fields)
+    if not steps:
+        nothing = ", ".join(f"NULL::JSON AS {c}" for c in fields)
+        duck.execute(f"CREATE TABLE documents AS SELECT '' AS name, NULL::JSON[] AS guards, {nothing} LIMIT 0")
+        return 0
+    duck.execute(
+        f"""CREATE TABLE documents AS
+            SELECT name, list(guard ORDER BY pos) FILTER (guard IS NOT NULL) AS guards, {last}
+            FROM (SELECT *, (batch * 1048576 + place) * 2 + part AS pos
+                  FROM read_parquet(?, hive_partitioning = false)) WHERE {until.where} GROUP BY name""",  # noqa: S608
+        [list(steps)],
+    )
+    return int(duck.execute("SELECT count(*) FROM documents").fetchone()[0])
 
 
 def _built(name: str, known: Record | None, guards: Sequence[str] | None, values: Sequence[str | None]) -> Record:
@@ -134,50 +141,57 @@ class Folded(msgspec.Struct):
     steps: int
 
 
-def fold_states(entries: Sequence[str], until: Until, start: dict[str, str] | None = None) -> Folded:
+def fold_states(moves: Sequence[str], until: Until, start: dict[str, str] | None = None) -> Folded:
     """Lead every invoice through its machine's compiled table, all at once, step by step of each one's own count.
 
-    `start` are the states at the checkpoint where the entries begin.
+    `moves` are the Parquet files of moves, `start` the states at the checkpoint where they begin.
 
     Raises:
-        FoldedApartError: an entry names a step that leads elsewhere, or that the table does not have.
+        FoldedApartError: a step leads elsewhere, or is not in the table.
     """
     machine = MACHINES["invoice"]
     states, triggers = list(machine.state_names), list(machine.triggers)
-    moved = _moves(entries, until) if entries else None
     begun = start or {}
-    if moved is None or not len(moved["subject"]):
+    with open_duckdb() as duck:
+        names, docs, fired, led = _moves(duck, moves, until, states, triggers)
+    if not len(docs):
         return Folded(dict(begun), 0)
-    names, docs = np.unique(moved["subject"].astype(str), return_inverse=True)
-    code = {name: number for number, name in enumerate(triggers)}
-    fired = np.array([code.get(one, -1) for one in moved["trigger"]], dtype=np.int16)
     number = {name: place for place, name in enumerate(states)}
-    led = np.array([number.get(one, -1) for one in moved["destination"]], dtype=np.int16)
     table = np.full((len(states), len(triggers)), -1, dtype=np.int16)
     for (state, trigger), to in machine.table.items():
-        table[number[state], code[trigger]] = number[to]
-    first = np.array([number[begun.get(name, machine.initial)] for name in names], dtype=np.int16)
-    last, wrong = folded(table, first, docs.astype(np.int64), fired, led)
+        table[number[state], triggers.index(trigger)] = number[to]
+    first = np.full(len(names), number[machine.initial], dtype=np.int16)
+    for place, name in enumerate(names if begun else ()):
+        first[place] = number[begun.get(name, machine.initial)]
+    last, wrong = folded(table, first, docs, fired, led)
     if wrong is not None:
-        raise FoldedApartError(
-            f"invoice {moved['subject'][wrong]}: {moved['trigger'][wrong]} does not lead to "
-            f"{moved['destination'][wrong]} by the machine's table"
-        )
-    return Folded(begun | {str(name): states[s] for name, s in zip(names, last, strict=True)}, len(docs))
+        name, to = names[docs[wrong]], led[wrong]
+        step = triggers[fired[wrong]] if fired[wrong] >= 0 else "an unknown trigger"
+        raise FoldedApartError(f"invoice {name}: {step} does not lead to {states[to]} by the machine's table")
+    return Folded(begun | {name: states[s] for name, s in zip(names, last.tolist(), strict=True)}, len(docs))
 
 
-def _moves(entries: Sequence[str], until: Until) -> Any:
-    """Subject, trigger and destination of every step of an invoice, in order."""
-    with open_duckdb() as duck:
-        return duck.execute(
-            f"""SELECT e ->> '$.subject' AS subject, e ->> '$.trigger' AS trigger,
-                       e ->> '$.destination' AS destination
-                FROM (SELECT unnest(from_json(json_extract(body, '$.effects'), '["JSON"]')) AS e
-                      FROM read_parquet(?, hive_partitioning = false)
-                      WHERE {until.where} AND contains(body, '"machine":"invoice"'))
-                WHERE e ->> '$.type' = 'moved' AND e ->> '$.machine' = 'invoice'""",  # noqa: S608 - own conditions
-            [list(entries)],
-        ).fetchnumpy()
+def _moves(
+    duck: Any, files: Sequence[str], until: Until, states: list[str], triggers: list[str]
+) -> tuple[list[str], NDArray[np.int64], NDArray[np.int16], NDArray[np.int16]]:
+    """Names of the invoices; and step by step the place of its invoice among them, its trigger, its destination."""
+    if not files:
+        return [], np.zeros(0, np.int64), np.zeros(0, np.int16), np.zeros(0, np.int16)
+    duck.execute(
+        f"""CREATE TABLE moved AS
+            SELECT batch, place, number, subject, (list_position(?, trigger) - 1)::SMALLINT AS fired,
+                   (list_position(?, destination) - 1)::SMALLINT AS led
+            FROM read_parquet(?, hive_partitioning = false) WHERE machine = 'invoice' AND {until.where}""",  # noqa: S608
+        [triggers, states, list(files)],
+    )
+    duck.execute("CREATE TABLE subjects AS SELECT subject, row_number() OVER () - 1 AS code FROM "
+                 "(SELECT DISTINCT subject FROM moved)")  # fmt: skip
+    names = [str(name) for (name,) in duck.execute("SELECT subject FROM subjects ORDER BY code").fetchall()]
+    found = duck.execute(
+        """SELECT code, coalesce(fired, -1) AS fired, coalesce(led, -1) AS led
+           FROM moved JOIN subjects USING (subject) ORDER BY batch, place, number"""
+    ).fetchnumpy()
+    return names, found["code"].astype(np.int64), found["fired"].astype(np.int16), found["led"].astype(np.int16)
 
 
 def folded(
