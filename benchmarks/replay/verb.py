@@ -33,13 +33,13 @@ T = TypeVar("T")
 @click.command()
 @click.option("--entries", default=200_000, show_default=True, help="Entries of the journal.")
 @click.option("--peers", type=click.Path(dir_okay=False, path_type=Path), default=Path(".venv-peers/bin/python"),
-              show_default=True, help="The python of an environment with benchmarks/peers.txt.")  # fmt: skip
+              show_default=True, help="The python of the peers' environment.")  # fmt: skip
 @click.option("--json", "json_", is_flag=True, help="End with one line of JSON.")
 def replay(entries: int, peers: Path, json_: bool) -> None:  # noqa: FBT001 - click's own call
     """Rates in entries a second."""
     if not peers.exists():
         raise click.ClickException(
-            f"{peers} is missing; `python -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt`"
+            f"{peers} is missing; `make bench` fills it from benchmarks/peers/requirements.txt"
         )
     with tempfile.TemporaryDirectory(prefix="arsync-bench-") as place:
         found = _measured(entries, peers.absolute(), Path(place))
