@@ -1,7 +1,7 @@
 """Looks in the histories for disagreements that arsync ought to have reported, and did not."""
 
 from engine.model import intents as asked
-from tests.simulation.books import ZERO
+from tests.simulation.books import ZERO, Facts, Moment
 from tests.simulation.evidence import Evidence, Json
 from tests.simulation.verdict import Verdict
 
@@ -85,16 +85,27 @@ def _judge_reversals(evidence: Evidence, verdict: Verdict, name: str, told: list
     if key not in evidence.confirmed or not isinstance(evidence.asked[name].intent, asked.ApplyPayment):
         return
     for invoice in _invoices_of(evidence, key):
-        times, before = 0, ZERO
+        times, before = 0, None
         for moment in evidence.visible(invoice):
             shown = moment.facts.shown(key) if moment.facts else ZERO
-            if shown < before and moment.lsn > evidence.confirmed[key] and moment.key is None:
-                times += 1
-            before = shown
+            less = before is not None and shown < before.shown(key)
+            if less and moment.lsn > evidence.confirmed[key] and moment.key is None:
+                times += not _asked_for(evidence, before, moment)
+            before = moment.facts
         said = [c for c in told if c["kind"] == "erp_reversed" and c["document"] == f"invoice/{invoice}"]
         if len(said) != times:
             where = verdict.missed if len(said) < times else verdict.false
             where.append((f"taken back {times} times, told {len(said)} times", invoice, name))
+
+
+def _asked_for(evidence: Evidence, before: Facts | None, moment: Moment) -> bool:
+    """What is gone is what the AR side itself had asked to be taken off; somebody was quicker."""
+    left = {line.item for line in moment.facts.lines} if moment.facts else set()
+    gone = {line.item for line in before.lines} - left if before else set()
+    return any(
+        isinstance(item.intent, asked.ReverseApplication) and item.intent.item in gone and item.at < moment.at
+        for item in evidence.asked.values()
+    )
 
 
 def _invoices_of(evidence: Evidence, key: str) -> list[str]:

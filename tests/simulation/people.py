@@ -325,12 +325,14 @@ class People:
         if all(receipt is None or receipt["posted"] for receipt in receipts):
             with self.db.transaction("a job", "clearing posted") as tx:
                 tx.update("clearing", found["id"], final=True)
+                self.books.touch(tx, found["bill"])
 
     def reset_clearing(self) -> None:
         found = self._some("clearing", _any)
         if found is not None and not self.books.clears_at_once:
             with self.db.transaction("accountant", "clearing reset") as tx:
                 tx.delete("clearing", found["id"])
+                self.books.touch(tx, found["bill"])
 
     def delete_draft(self) -> None:
         if self.drafts:
