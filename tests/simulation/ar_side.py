@@ -5,6 +5,7 @@
 
 import dataclasses
 import datetime as dt
+from collections.abc import Callable
 from decimal import Decimal
 from random import Random
 
@@ -47,7 +48,16 @@ class Asked:
 class ArSide:
     """Submits through arsync's intake, each id as often as it likes."""
 
-    def __init__(self, system: str, books: Books, dice: Random, clock: Clock, policy: Policy) -> None:
+    def __init__(
+        self,
+        system: str,
+        books: Books,
+        dice: Random,
+        clock: Clock,
+        policy: Policy,
+        position: Callable[[], int | None],
+    ) -> None:
+        """`position` tells up to where arsync's documents tell the ERP's log."""
         self._system = system
         self._books = books
         self._dice = dice
@@ -55,7 +65,7 @@ class ArSide:
         self._policy = policy
         self._seen: dict[str, list[Seen]] = {}
         self._disputes: list[tuple[str, str]] = []
-        self._position = 0
+        self._position = position
         self._limits: dict[str, Decimal | None] = {}
         self.asked: dict[str, Asked] = {}
         self.answers: dict[str, Taken] = {}
@@ -71,7 +81,9 @@ class ArSide:
         """Read some invoices and customers as arsync reports them."""
         last = self._books.db.last_id("bill")
         keys = [str(max(1, last - int(self._dice.random() ** 2 * last))) for _ in range(6)]
-        position = self.position(connection)
+        position = self._position()
+        if position is None:
+            return
         found = connection.execute(
             "SELECT record::text FROM invoice WHERE system = %s AND key = ANY(%s) AND NOT deleted",
             (self._system, keys),
@@ -79,7 +91,7 @@ class ArSide:
         for (text,) in found:
             record = _DECODER.decode(text)
             kept = self._seen.setdefault(record.key, [])
-            kept.append(Seen(record.version, position or self._position, record.doc))
+            kept.append(Seen(record.version, position, record.doc))
             del kept[:-4]
         if self._dice.random() < 0.2:
             limits = connection.execute(
@@ -88,17 +100,6 @@ class ArSide:
                 (self._system,),
             )
             self._limits = {key: None if limit is None else Decimal(limit) for key, limit in limits}
-
-    def position(self, connection: Connection) -> int | None:
-        """Up to where the documents tell the ERP's log; None before the first are there."""
-        row = connection.execute(
-            """SELECT commit_lsn FROM source_position p WHERE system = %s AND snapshot_complete
-                 AND NOT EXISTS (SELECT FROM backlog b WHERE b.system = p.system)""",
-            (self._system,),
-        ).fetchone()
-        if row is not None:
-            self._position = max(self._position, row[0])
-        return self._position or None
 
     def ask(self, connection: Connection) -> None:
         """Submit a few intents, some of them once more."""

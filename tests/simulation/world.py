@@ -51,7 +51,7 @@ class World:
                        point=self.point, meanwhile=self._meanwhile, pass_time=self.pass_time)  # fmt: skip
         self.api.ignores_guard = "token-guard" in without
         self.api.finds_nothing = "find-before-resend" in without
-        self.ar = ArSide(system, self.books, self.dice, self.clock, stage.policy)
+        self.ar = ArSide(system, self.books, self.dice, self.clock, stage.policy, self._position)
         self.people = People(self.books, stage.temper, self.dice, self.ar.wanted, self.ar.hot)
         self.known: list[tuple[dt.datetime, int]] = []
         """Up to where arsync had read, from when on."""
@@ -269,8 +269,30 @@ class World:
     def _count(self, records: int) -> None:
         self.delivered += records
 
+    def _position(self) -> int | None:
+        """Up to where arsync's documents tell the ERP's log; None before the first are there.
+
+        While a snapshot is read, they are what the transactions before it made of them.
+        """
+        row = (
+            self._connections[1]
+            .execute(
+                """SELECT commit_lsn, snapshot, snapshot_complete AND NOT EXISTS (
+                 SELECT FROM backlog b WHERE b.system = p.system)
+               FROM source_position p WHERE system = %s""",
+                (self.system,),
+            )
+            .fetchone()
+        )
+        if row is None or row[1] is None:
+            return self.known[-1][1] if self.known else None
+        if row[2]:
+            return int(row[0])
+        taken = int(row[1].split(":", 1)[0])
+        before = [lsn for lsn, _ in self.wire.told] + [one.lsn for one in self.wire.snapshots]
+        return max((lsn for lsn in before if lsn < taken), default=None)
+
     def _note_known(self) -> None:
-        """Note how far arsync's documents are; while a snapshot is read they stay what they were."""
-        known = self.ar.position(self._connections[1])
+        known = self._position()
         if known is not None and (not self.known or self.known[-1][1] < known):
             self.known.append((self.clock(), known))
