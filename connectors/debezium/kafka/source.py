@@ -13,7 +13,6 @@ import msgspec
 from kafka import TopicPartition, errors
 
 from connectors.debezium.envelope import decode, storable
-from connectors.debezium.kafka.avro import AvroReader, registry_schemas
 from connectors.debezium.kafka.beginning import AGAIN, Mark, existing, where_to_go_on
 from connectors.debezium.kafka.borders import Merge
 from connectors.debezium.kafka.cluster import consumer, sentences
@@ -162,6 +161,8 @@ def decoder(options: Options) -> Decode:
     """What turns a message into a record, by the format of the topic."""
     if options.format == "json" or options.registry is None:
         return decode
+    from connectors.debezium.kafka.avro import AvroReader, registry_schemas
+
     reader = AvroReader(registry_schemas(options.registry))
 
     def decode_avro(topic: str, key: bytes | None, value: bytes | None) -> Record | None:
