@@ -32,6 +32,13 @@ class Connect:
         self._bootstrap = bootstrap
         self._settings = dict(settings or {})
 
+    @classmethod
+    def at(cls, url: str, folder: Path, bootstrap: str) -> Self:
+        """A worker that runs already; it is neither started nor stopped."""
+        worker = cls(folder, folder, bootstrap, heap="1m", for_speed=False)
+        worker._port = int(url.rpartition(":")[2])
+        return worker
+
     def __enter__(self) -> Self:
         self.start()
         return self

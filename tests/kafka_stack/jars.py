@@ -16,6 +16,10 @@ EXTERNAL = "ARSYNC_TEST_KAFKA"
 """`host:port` of a broker that is used instead of one of our own; Kafka Connect still needs Maven."""
 
 
+EXTERNAL_CONNECT = "ARSYNC_TEST_CONNECT"
+"""`http://127.0.0.1:port` of a Connect worker that is used instead of one of our own, with that broker."""
+
+
 class NoStackError(RuntimeError):
     """The programs cannot be had here."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kafka_stack.broker import Broker
 from tests.kafka_stack.connect import Connect
-from tests.kafka_stack.jars import EXTERNAL, jars, why_not
+from tests.kafka_stack.jars import EXTERNAL, EXTERNAL_CONNECT, jars, why_not
 from tests.kafka_stack.program import in_ci
 
 
@@ -32,6 +32,9 @@ class KafkaStack:
     @cached_property
     def connect(self) -> Connect:
         """The Connect worker."""
+        external = os.environ.get(EXTERNAL_CONNECT)
+        if external:
+            return Connect.at(external, self._folder / "connect", self.bootstrap)
         return self._held.enter_context(
             Connect(self._folder / "connect", jars(), self.bootstrap, heap=self._heap, for_speed=self._for_speed)
         )
@@ -47,7 +50,7 @@ def kafka_stack(folder: Path, *, heap: str = "768m", for_speed: bool = False) ->
 def require_stack(*, connect: bool = False) -> None:
     """Skip the calling test, with the reason, where the stack cannot be had; in CI that is a failure."""
     reason = why_not()
-    if os.environ.get(EXTERNAL) and not connect:
+    if os.environ.get(EXTERNAL) and (os.environ.get(EXTERNAL_CONNECT) or not connect):
         reason = None
     if reason is None:
         return
