@@ -72,7 +72,9 @@ class Desk:
 
     def _numbered(self, number: str) -> InvoiceRecord | None:
         found = [self._invoice(key) for key in self.view.numbers.get(number, ())]
-        named = [one for one in found if one is not None and one.doc.number == number and not one.deleted]
+        named = [one for one in found if one is not None and one.doc.number == number]
+        # One that was deleted keeps its number, unless another has it now: what names it is told that it is gone.
+        named = [one for one in named if not one.deleted] or named
         return named[0] if len(named) == 1 else None
 
     def _invoice(self, key: str) -> InvoiceRecord | None:

@@ -25,10 +25,10 @@ def load_invoices(cursor: Cursor[Any], system: str, keys: Iterable[str], *, lock
 
 
 def invoice_numbers(cursor: Cursor[Any], system: str, numbers: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Keys of the invoices with these numbers, by number."""
+    """Keys of the invoices with these numbers, by number; deleted ones too."""
     cursor.execute(
         """SELECT number, array_agg(key ORDER BY key) FROM invoice
-           WHERE system = %s AND number = ANY(%s) AND NOT deleted GROUP BY number""",
+           WHERE system = %s AND number = ANY(%s) GROUP BY number""",
         (system, sorted(set(numbers))),
     )
     return {number: tuple(keys) for number, keys in cursor}

@@ -517,3 +517,13 @@ def test_our_own_block_of_a_paid_invoice_makes_nobodys_basis_stale(script: Scrip
     script.told(invoice(**paid, blocked=True))
     assert script.intent("d1")[0] == "done"
     assert before in script.view.invoices["1"].ancestors
+
+
+def test_an_invoice_that_was_deleted_is_known_by_its_number_too(script: Script) -> None:
+    number = script.view.invoices["1"].doc.number
+    assert number is not None
+    script.view.numbers[number] = ("1",)
+    about = {**script.about("d1"), "invoice": number}
+    script.play(DocumentsTold("gone", NOW, (Told("1", None, {}),)))
+    script.ask(RaiseDispute(**about, reason_code="wrong price"))
+    assert script.conflicts == ["voided_target"], "not one of which the ERP has told nothing"
