@@ -47,6 +47,7 @@ class Wire:
         self.records: list[Record] = []
         self.starts: list[int] = [0]
         self.snapshots: list[Taken] = []
+        self._every: list[Taken] = []
         self.told: list[tuple[int, int]] = []
         self.ungrouped = False
         self.epoch = "e1"
@@ -77,6 +78,7 @@ class Wire:
         last = rows.pop()
         self.records += [*rows, msgspec.structs.replace(last, snapshot=SnapshotMark.LAST)]
         self.snapshots.append(Taken(start, len(self.records), lsn, self.epoch))
+        self._every.append(self.snapshots[-1])
         self.starts.append(len(self.records))
 
     def restart_at(self, resume: int | None, position: int, snapshot: str | None, *, complete: bool) -> int:
@@ -84,13 +86,13 @@ class Wire:
         it stands within one. What was not taken in then (`position` in the log, `snapshot` and whether it is
         `complete`) is told by the new one only.
         """
-        inside = [taken for taken in self.snapshots if resume is not None and taken.start < resume < taken.end]
+        inside = [taken for taken in self._every if resume is not None and taken.start < resume < taken.end]
         if resume is None or inside:
             self.told = [(lsn, end) for lsn, end in self.told if lsn <= position]
             self.snapshots = [taken for taken in self.snapshots if self._was_taken(taken, snapshot, complete)]
             self.snapshot(skip=True)
             return self.snapshots[-1].start
-        floor = max((taken.end for taken in self.snapshots if taken.end <= resume), default=0)
+        floor = max((taken.end for taken in self._every if taken.end <= resume), default=0)
         earlier = [start for start in self.starts if floor <= start <= resume][-4:]
         return self._dice.choice([resume, *earlier])
 
