@@ -26,7 +26,7 @@ def append(cursor: Cursor[Any], table: str, columns: Sequence[str], rows: Sequen
     if not rows:
         return
     if len(rows) <= FEW:
-        cursor.execute(_insert(table, tuple(columns), len(rows)), [value for row in rows for value in row])
+        cursor.execute(_few(table, (), tuple(columns), len(rows)), [value for row in rows for value in row])
         return
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), names)
@@ -43,7 +43,7 @@ def upsert(
     if not rows:
         return
     if len(rows) <= FEW:
-        statement = _insert(table, tuple(columns), len(rows)) + _merge(tuple(key), tuple(columns))
+        statement = _few(table, tuple(key), tuple(columns), len(rows))
         cursor.execute(statement, [value for row in rows for value in row])
         return
     staging = f"staging_{table}"
@@ -64,12 +64,14 @@ def upsert(
     )
 
 
-@lru_cache
-def _insert(table: str, columns: tuple[str, ...], count: int) -> sql.Composed:
+@lru_cache(maxsize=1024)
+def _few(table: str, key: tuple[str, ...], columns: tuple[str, ...], count: int) -> bytes:
+    """The statement that writes so many rows; with a `key`, one that replaces those with the same. Made once."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     row = sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(columns)))
     values = sql.SQL(", ").join([row] * count)
-    return sql.SQL("INSERT INTO {} ({}) VALUES {}").format(sql.Identifier(table), names, values)
+    insert = sql.SQL("INSERT INTO {} ({}) VALUES {}").format(sql.Identifier(table), names, values)
+    return (insert + _merge(key, columns) if key else insert).as_bytes(None)
 
 
 @lru_cache
