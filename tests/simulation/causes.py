@@ -258,7 +258,13 @@ def _precondition(case: Case) -> bool:
             amounts = [line.amount for line in facts.lines if line.item == item] if facts else []
             return amounts != [case.taken_off]
         case "plan.no_dispute":
-            return evidence.state_at(str(getattr(intent, "dispute", "")), case.at) in ("received", "refused", "held")
+            return evidence.state_at(str(getattr(intent, "dispute", "")), case.at) in (
+                "received",
+                "waiting",
+                "refused",
+                "held",
+                "withdrawn",
+            )
         case "plan.dispute_over" | "plan.dispute_approved":
             return _dispute_settled(case)
         case "plan.named_twice":
