@@ -217,12 +217,14 @@ def _stale(case: Case) -> bool:
 
 
 def _reversed(case: Case) -> bool:
-    """The ERP's people took money of ours off the invoice."""
+    """The ERP's people took money of ours off the invoice, or lowered or voided a memo of ours."""
     if case.invoice is None:
         return False
     before = ZERO
     for moment in case.evidence.moments(case.invoice, 0, case.position):
         shown = moment.facts.shown(case.key) if moment.facts else ZERO
+        if moment.facts and moment.facts.ref == case.key and moment.facts.phase != "void":
+            shown = moment.facts.total
         if shown < before and moment.key is None:
             return True
         before = shown
