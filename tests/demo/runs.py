@@ -24,7 +24,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def outcome(process: subprocess.Popen[str]) -> tuple[int, str]:
-    text, _ = process.communicate(timeout=280)
+    text, _ = process.communicate(timeout=560)
     return process.returncode, text
 
 
