@@ -244,5 +244,10 @@ class Engine:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without what would lead arsync to another configuration."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ARSYNC_")}
+    """The environment without what would lead arsync to another configuration.
+
+    Java compiles in one step: what its optimiser gains in an hour costs more than a demo lasts.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ARSYNC_")}
+    own.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+    return own
