@@ -72,11 +72,15 @@ class Grouper:
         self._applied: OrderedDict[str, None] = OrderedDict()
         self._page: list[RowChange] = []
         self._loose: list[RowChange] = []
+        self._held: dict[str, list[RowChange]] = {}
         self._latest: str | None = None
         self.emitted = False
         self.fresh: list[Record] = []
         for record in pending:
-            list(self._take(record))
+            if type(record) is RowChange and record.tx is not None and _announces_no_border(record):
+                self._held.setdefault(record.tx, []).append(record)
+            else:
+                list(self._take(record))
         self.fresh = []
 
     def feed(self, records: Iterable[Record]) -> Iterator[Unit | Unreadable]:
@@ -108,16 +112,16 @@ class Grouper:
 
     def settle(self) -> Iterator[Unit]:
         """The source has been quiet: a transaction whose end nobody announces is taken for complete."""
-        yield from self._close_loose()
+        yield from self._close_all_loose()
 
     def pending(self) -> list[Record]:
         """Every record of every open transaction, in an order that rebuilds this state."""
         records = [record for tx, open_ in self._open.items() for record in open_.records(tx)]
-        return records + list(self._loose)
+        return records + [row for rows in self._held.values() for row in rows] + list(self._loose)
 
     def _take(self, record: Record) -> Iterator[Unit | Unreadable]:
         if isinstance(record, TransactionBegin):
-            yield from self._close_loose()
+            yield from self._close_all_loose()
             self._forget_empty()
             self._latest = record.tx
             if record.tx not in self._applied:
@@ -127,7 +131,7 @@ class Grouper:
         elif isinstance(record, Unreadable):
             yield from self._unreadable(record)
         elif record.snapshot in (SnapshotMark.ROW, SnapshotMark.LAST):
-            yield from self._close_loose()
+            yield from self._close_all_loose()
             yield from self._snapshot_row(record)
         else:
             yield from self._complete_snapshot()
@@ -145,11 +149,8 @@ class Grouper:
             del self._open[self._latest]
 
     def _row(self, row: RowChange) -> Iterator[Unit]:
-        if not row.bordered or row.tx is None:
-            if self._loose and (row.tx is None or row.tx != self._loose[0].tx):
-                yield from self._close_loose()
-            self._loose.append(row)
-            self.fresh.append(row)
+        if _announces_no_border(row):
+            yield from self._loose_row(row)
             return
         if row.tx in self._applied and row.lsn <= self._commit:
             return
@@ -214,16 +215,43 @@ class Grouper:
             entry.unreadable.add(record.payload)
         yield record
 
+    def _loose_row(self, row: RowChange) -> Iterator[Unit]:
+        """A row whose transaction's end nobody announces: the next transaction's first row is the end.
+
+        What was stored while its transaction was open is held until the log has passed it: a source that was opened
+        again may begin at an earlier transaction, and the rows that it repeats are no end of anything.
+        """
+        if self._loose and (row.tx is None or row.tx != self._loose[0].tx):
+            yield from self._close_loose()
+        if row.tx is not None and row.tx in self._held:
+            self._loose = self._held.pop(row.tx)
+        yield from self._close_held(row.lsn)
+        self._loose.append(row)
+        self.fresh.append(row)
+
     def _close_loose(self) -> Iterator[Unit]:
         if self._loose:
-            rows = list({(row.table, row.key, row.lsn, row.op): row for row in self._loose}.values())
-            self._loose = []
-            self.emitted = True
-            last = max(row.lsn for row in rows)
-            self._commit = max(self._commit, last)
-            yield Unit(
-                rows[0].tx or f"lsn:{last}", last, rows[-1].source_us, tuple(sorted(rows, key=lambda r: r.lsn))
-            )
+            rows, self._loose = self._loose, []
+            yield from self._close_held(_last(rows))
+            yield self._loose_unit(rows)
+
+    def _close_held(self, before: int) -> Iterator[Unit]:
+        """The log has passed this position: whatever ended before it is complete."""
+        for tx in sorted(self._held, key=lambda name: _last(self._held[name])):
+            if _last(self._held[tx]) < before:
+                yield self._loose_unit(self._held.pop(tx))
+
+    def _close_all_loose(self) -> Iterator[Unit]:
+        yield from self._close_loose()
+        for tx in sorted(self._held, key=lambda name: _last(self._held[name])):
+            yield self._loose_unit(self._held.pop(tx))
+
+    def _loose_unit(self, found: list[RowChange]) -> Unit:
+        rows = list({(row.table, row.key, row.lsn, row.op): row for row in found}.values())
+        self.emitted = True
+        last = _last(rows)
+        self._commit = max(self._commit, last)
+        return Unit(rows[0].tx or f"lsn:{last}", last, rows[-1].source_us, tuple(sorted(rows, key=lambda r: r.lsn)))
 
     def _snapshot_row(self, row: RowChange) -> Iterator[Unit]:
         name = f"{row.lsn}:{row.tx}"
@@ -250,6 +278,14 @@ class Grouper:
         source_us = page[-1].source_us if page else 0
         self._source_us = max(self._source_us, source_us)
         return Unit(f"snapshot:{self._snapshot}", at, source_us, page, snapshot=self._snapshot, completes=completes)
+
+
+def _announces_no_border(row: RowChange) -> bool:
+    return not row.bordered or row.tx is None
+
+
+def _last(rows: Iterable[RowChange]) -> int:
+    return max(row.lsn for row in rows)
 
 
 def _moment(source_us: int) -> str:
