@@ -163,7 +163,7 @@ class Dispatcher:
                     outbox.release(work.cursor, self._system, self._owner, key)
                     return None
             command = view.commands[key]
-            look_first = command.sends > 1 or outbox.may_have_forgotten(work.cursor, self._system)
+            look_first = command.sends > 1 or work.may_have_forgotten
         if command.state == CommandState.SENT:
             self._gate.passed(now)
         return Errand(command, _guard(command, view), look_first)

@@ -53,13 +53,14 @@ def load_view(
     asked = records.load_conflicts(cursor, system, (), ids=conflicts) if conflicts else {}
     asked |= records.open_conflicts_about(cursor, system, about) if about else {}
     keys = {*commands, *(c.command for c in asked.values() if c.command)}
-    known = records.load_commands(cursor, system, keys=keys)
+    known = records.load_commands(cursor, system, keys)
     ids = {*intents, *(command.intent for command in known.values()), *(c.intent for c in asked.values() if c.intent)}
     wanted = records.load_intents(cursor, system, ids, state=intent_state)
     withdrawn = {r.intent.intent for r in wanted.values() if isinstance(r.intent, Withdraw)} - set(wanted)
     if withdrawn:
         wanted |= records.load_intents(cursor, system, withdrawn)
-    known |= records.load_commands(cursor, system, intents=wanted)
+    caused = {key for record in wanted.values() for key in record.commands}
+    known |= records.load_commands(cursor, system, caused - set(known))
     names = {part.invoice for record in wanted.values() for part in record.intent.parts} | set(named)
     numbers = records.invoice_numbers(cursor, system, names)
     # A command may promise money to invoices that were not asked for, and show it on others.
@@ -72,8 +73,7 @@ def load_view(
     found = have.invoices | records.load_invoices(cursor, system, keys, lock=False)
     others = {dispute.memo for record in found.values() for dispute in record.disputes if dispute.memo}
     others |= {key for record in found.values() for key in record.under_way}
-    if not others <= set(known):
-        known |= records.load_commands(cursor, system, keys=others - set(known))
+    known |= records.load_commands(cursor, system, others - set(known))
     whose = {*customers, *(r.intent.customer for r in wanted.values() if isinstance(r.intent, SetCreditLimit))}
     return View(
         invoices=found,

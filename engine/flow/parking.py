@@ -27,13 +27,17 @@ class BrakeError(RuntimeError):
 class Parking:
     """One pipeline's count of what it could not process."""
 
-    def __init__(self, system: str, brake: int, most_letters: int) -> None:
-        """More than `brake` in a row, or more than `most_letters` open letters, stop the source."""
+    def __init__(self, system: str, brake: int, most_letters: int, lettered: Iterable[str]) -> None:
+        """More than `brake` in a row, or more than `most_letters` open letters, stop the source.
+
+        `lettered`: the documents, as `kind/key`, about which a letter is open.
+        """
         self._system = system
         self._brake = brake
         self._most_letters = most_letters
         self._records_in_a_row = 0
         self._documents_in_a_row = 0
+        self._lettered = set(lettered)
 
     def take_record(self, work: Work, item: Unreadable) -> None:
         """Keep a record that could not be decoded.
@@ -73,13 +77,16 @@ class Parking:
             self._documents_in_a_row += not retried
             payload = canonical_bytes(told.rows).decode()
             self._keep(work, LetterKind.DOCUMENT, "mapping", told.trouble, payload, document=name)
+            self._lettered.add(name)
             log.warning("document parked", system=self._system, document=name, reason=told.trouble)
             if self._documents_in_a_row > self._brake:
                 raise BrakeError(
                     f"system {self._system}: more than {self._brake} documents in a row could not be read, the last "
                     f"{name}: {told.trouble}; mend the mapping or the ERP's tables, then start again: nothing is lost"
                 )
-        letters.heal(work.cursor, self._system, work.now, readable)
+        healed = readable & self._lettered
+        letters.heal(work.cursor, self._system, work.now, healed)
+        self._lettered -= healed
 
     def _keep(self, work: Work, kind: LetterKind, origin: str, reason: str, payload: str, **more: Any) -> None:
         letters.keep(work.cursor, self._system, work.now, kind, origin=origin, reason=reason, payload=payload, **more)

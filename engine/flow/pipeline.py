@@ -24,7 +24,7 @@ from engine.model.documents import DocumentKind, Paper
 from engine.ports.mapping import ErpMapping, TableSpec
 from engine.ports.source import SourceBatch
 from engine.rules.policy import Policy
-from engine.store import backlog, mirror, position, records, sums
+from engine.store import backlog, letters, mirror, position, records, sums
 from engine.store.journal import Entry
 from engine.store.mirror import MirrorEntry
 from engine.store.position import StoredPosition
@@ -59,7 +59,6 @@ class Pipeline:
         self._mapping = mapping
         self._policy = policy
         self._clock = clock
-        self._parking = Parking(system, brake, most_letters)
         self._relations = Relations(mapping)
         self._specs = {spec.name: spec for spec in mapping.tables}
         self._versions = {"mapping": mapping.version}
@@ -69,6 +68,8 @@ class Pipeline:
             stored = position.load_position(cursor, system)
             pending = position.load_pending(cursor, system)
             self._parked = records.parked_documents(cursor, system)
+            lettered = letters.open_documents(cursor, system)
+        self._parking = Parking(system, brake, most_letters, lettered)
         if stored is None or stored.epoch != epoch:
             self._start_epoch(stored, epoch)
             stored, pending = None, []
@@ -81,6 +82,7 @@ class Pipeline:
             pending=pending,
         )
         self._pending_count = len(pending)
+        self._behind = True
 
     @property
     def position(self) -> StoredPosition:
@@ -106,8 +108,8 @@ class Pipeline:
 
     def catch_up(self) -> None:
         """Assemble again what a snapshot or a look-up left to do, page by page."""
-        while self._assemble_page():
-            pass
+        while self._behind:
+            self._behind = self._assemble_page()
 
     @contextmanager
     def work(self) -> Iterator[Work]:
@@ -251,7 +253,8 @@ class Pipeline:
         """Open transactions are kept: appended while none ended, written whole when one did."""
         records: Iterable[Record]
         if self._grouper.emitted:
-            position.clear_pending(work.cursor, self._system)
+            if self._pending_count:
+                position.clear_pending(work.cursor, self._system)
             records, self._pending_count = self._grouper.pending(), 0
         else:
             records = self._grouper.fresh
@@ -303,8 +306,7 @@ class Pipeline:
                     continue
                 if change.op is Op.DELETE or any(change.row.get(c) != (before or {}).get(c) for c in spec.watched):
                     self._restart_sums(work)
-                    kinds = list(dict.fromkeys(self._mapping.roots.values()))
-                    backlog.add_backlog(work.cursor, self._system, kinds, f"{change.table} {change.key} changed")
+                    self._assemble_all(work, f"{change.table} {change.key} changed")
                     return
 
     def _decide(self, work: Work, tellings: Sequence[Telling], *, retried: bool = False) -> None:
@@ -349,8 +351,13 @@ class Pipeline:
             swept = mirror.sweep(work.cursor, self._system, unit.snapshot, unit.commit)
             log.info("snapshot complete", system=self._system, position=unit.commit, rows_deleted_meanwhile=swept)
             self._restart_sums(work)
-            kinds = list(dict.fromkeys(self._mapping.roots.values()))
-            backlog.add_backlog(work.cursor, self._system, kinds, f"snapshot:{unit.snapshot}")
+            self._assemble_all(work, f"snapshot:{unit.snapshot}")
+
+    def _assemble_all(self, work: Work, reason: str) -> None:
+        """Have every document assembled again, page by page, before the stream goes on."""
+        kinds = list(dict.fromkeys(self._mapping.roots.values()))
+        backlog.add_backlog(work.cursor, self._system, kinds, reason)
+        self._behind = True
 
     def _restart_sums(self, work: Work) -> None:
         """Compute every sum anew from the mirror."""

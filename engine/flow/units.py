@@ -77,7 +77,7 @@ class Grouper:
         self.emitted = False
         self.fresh: list[Record] = []
         for record in pending:
-            if type(record) is RowChange and record.tx is not None and _announces_no_border(record):
+            if type(record) is RowChange and record.tx is not None and not record.bordered:
                 self._held.setdefault(record.tx, []).append(record)
             else:
                 list(self._take(record))
@@ -149,7 +149,7 @@ class Grouper:
             del self._open[self._latest]
 
     def _row(self, row: RowChange) -> Iterator[Unit]:
-        if _announces_no_border(row):
+        if not row.bordered or row.tx is None:
             yield from self._loose_row(row)
             return
         if row.tx in self._applied and row.lsn <= self._commit:
@@ -278,10 +278,6 @@ class Grouper:
         source_us = page[-1].source_us if page else 0
         self._source_us = max(self._source_us, source_us)
         return Unit(f"snapshot:{self._snapshot}", at, source_us, page, snapshot=self._snapshot, completes=completes)
-
-
-def _announces_no_border(row: RowChange) -> bool:
-    return not row.bordered or row.tx is None
 
 
 def _last(rows: Iterable[RowChange]) -> int:

@@ -57,7 +57,7 @@ def one_conflict(cursor: Cursor[Any], system: str, name: str) -> ConflictRecord 
 
 def _whole(cursor: Cursor[Any], system: str, records: Sequence[IntentRecord]) -> list[WholeIntent]:
     names = [record.id for record in records]
-    commands = load_commands(cursor, system, intents=names) if names else {}
+    commands = load_commands(cursor, system, (key for record in records for key in record.commands))
     conflicts = load_conflicts(cursor, system, names) if names else {}
     return [
         WholeIntent(

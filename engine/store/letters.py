@@ -130,6 +130,16 @@ def heal(cursor: Cursor[Any], system: str, now: dt.datetime, documents: Iterable
         )
 
 
+def open_documents(cursor: Cursor[Any], system: str) -> list[str]:
+    """The documents, as `kind/key`, that wait for somebody because they could not be read."""
+    cursor.execute(
+        """SELECT document FROM dead_letter
+           WHERE system = %s AND state = 'open' AND kind = %s AND document IS NOT NULL""",
+        (system, LetterKind.DOCUMENT),
+    )
+    return [str(name) for (name,) in cursor]
+
+
 def count_open(cursor: Cursor[Any], system: str) -> int:
     """How many letters wait for somebody."""
     row = cursor.execute(

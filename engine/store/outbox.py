@@ -10,7 +10,6 @@ import msgspec
 from psycopg import Cursor
 
 from engine.store.letters import PARKING_DEFECTS
-from engine.store.records import choices_due
 
 _DUE = """
     SELECT c.key FROM command c
@@ -91,23 +90,22 @@ def release(cursor: Cursor[Any], system: str, owner: str, key: str | None = None
 def look_at_clock(cursor: Cursor[Any], system: str, now: dt.datetime, waited_since: dt.datetime) -> Due:
     """What is due by time alone. Intents wait for their documents since `waited_since` at the longest."""
     cursor.execute(
-        """SELECT state, key FROM command WHERE system = %(system)s AND current
+        """SELECT state, key, created_at AS since FROM command WHERE system = %(system)s AND current
              AND ((state IN ('stale', 'accepted') AND due_at <= %(now)s)
                   OR (state = 'sent' AND (lease_until IS NULL OR lease_until < %(now)s)))
-           ORDER BY created_at, key""",
-        {"system": system, "now": now},
+           UNION ALL
+           SELECT state, id, received_at FROM intent
+           WHERE system = %(system)s AND state = 'waiting' AND received_at <= %(waited_since)s
+           UNION ALL
+           SELECT state, id, apply_at FROM conflict
+           WHERE system = %(system)s AND state = 'chosen' AND apply_at <= %(now)s
+           ORDER BY since, key""",
+        {"system": system, "now": now, "waited_since": waited_since},
     )
-    keys: dict[str, list[str]] = {"sent": [], "stale": [], "accepted": []}
-    for state, key in cursor:
+    keys: dict[str, list[str]] = {"sent": [], "stale": [], "accepted": [], "waiting": [], "chosen": []}
+    for state, key, _ in cursor:
         keys[state].append(key)
-    cursor.execute(
-        """SELECT id FROM intent WHERE system = %s AND state = 'waiting' AND received_at <= %s
-           ORDER BY received_at, id""",
-        (system, waited_since),
-    )
-    waiting = tuple(row[0] for row in cursor)
-    chosen = tuple(choices_due(cursor, system, now))
-    return Due(tuple(keys["sent"]), tuple(keys["stale"]), tuple(keys["accepted"]), waiting, chosen)
+    return Due(*(tuple(found) for found in keys.values()))
 
 
 def sent_by_others(cursor: Cursor[Any], system: str, owner: str) -> list[str]:
@@ -127,9 +125,3 @@ def forget_leases(cursor: Cursor[Any], system: str, owner: str) -> None:
            WHERE system = %s AND current AND lease_owner IS DISTINCT FROM %s AND lease_owner IS NOT NULL""",
         (system, owner),
     )
-
-
-def may_have_forgotten(cursor: Cursor[Any], system: str) -> bool:
-    """Whether the store was restored from a backup, and so may not know of everything that was sent."""
-    row = cursor.execute("SELECT restored_at IS NOT NULL FROM system WHERE name = %s", (system,)).fetchone()
-    return bool(row and row[0])

@@ -17,19 +17,25 @@ T = TypeVar("T")
 
 def load_invoices(cursor: Cursor[Any], system: str, keys: Iterable[str], *, lock: bool) -> dict[str, InvoiceRecord]:
     """Invoices by key; with `lock` their rows are taken for change, in key order."""
+    asked = sorted(set(keys))
+    if not asked:
+        return {}
     cursor.execute(
         f"SELECT record::text FROM invoice WHERE system = %s AND key = ANY(%s) ORDER BY key{_lock(lock)}",  # noqa: S608
-        (system, sorted(set(keys))),
+        (system, asked),
     )
     return {record.key: record for record in _decoded(cursor, InvoiceRecord)}
 
 
 def invoice_numbers(cursor: Cursor[Any], system: str, numbers: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Keys of the invoices with these numbers, by number; deleted ones too."""
+    asked = sorted(set(numbers))
+    if not asked:
+        return {}
     cursor.execute(
         """SELECT number, array_agg(key ORDER BY key) FROM invoice
            WHERE system = %s AND number = ANY(%s) GROUP BY number""",
-        (system, sorted(set(numbers))),
+        (system, asked),
     )
     return {number: tuple(keys) for number, keys in cursor}
 
@@ -47,9 +53,10 @@ def parked_documents(cursor: Cursor[Any], system: str) -> dict[str, str]:
 
 def load_customers(cursor: Cursor[Any], system: str, keys: Iterable[str]) -> dict[str, CustomerRecord]:
     """Customers by key."""
-    cursor.execute(
-        "SELECT record::text FROM customer WHERE system = %s AND key = ANY(%s)", (system, sorted(set(keys)))
-    )
+    asked = sorted(set(keys))
+    if not asked:
+        return {}
+    cursor.execute("SELECT record::text FROM customer WHERE system = %s AND key = ANY(%s)", (system, asked))
     return {record.key: record for record in _decoded(cursor, CustomerRecord)}
 
 
@@ -80,17 +87,14 @@ def numbered_invoices(connection: Connection[Any], system: str, limit: int) -> d
     return {str(key): str(number) for key, number in found}
 
 
-def load_commands(
-    cursor: Cursor[Any], system: str, *, keys: Iterable[str] = (), intents: Iterable[str] = ()
-) -> dict[str, CommandRecord]:
-    """The newest revision of commands, by key or by the intents that caused them."""
-    keys, intents = list(keys), list(intents)
-    if not keys and not intents:
+def load_commands(cursor: Cursor[Any], system: str, keys: Iterable[str]) -> dict[str, CommandRecord]:
+    """The newest revision of commands, by key."""
+    asked = sorted(set(keys))
+    if not asked:
         return {}
     cursor.execute(
-        """SELECT record::text FROM command WHERE system = %s AND current AND (key = ANY(%s) OR intent = ANY(%s))
-           ORDER BY key""",
-        (system, sorted(set(keys)), sorted(set(intents))),
+        "SELECT record::text FROM command WHERE system = %s AND current AND key = ANY(%s) ORDER BY key",
+        (system, asked),
     )
     return {record.key: record for record in _decoded(cursor, CommandRecord)}
 
@@ -168,15 +172,6 @@ def open_conflicts_about(cursor: Cursor[Any], system: str, documents: Iterable[s
         (system, sorted(set(documents))),
     )
     return {record.id: record for record in _decoded(cursor, ConflictRecord)}
-
-
-def choices_due(cursor: Cursor[Any], system: str, now: dt.datetime) -> list[str]:
-    """Ids of the conflicts whose choice is to be carried out by now, in the order in which they were due."""
-    cursor.execute(
-        "SELECT id FROM conflict WHERE system = %s AND state = 'chosen' AND apply_at <= %s ORDER BY apply_at, id",
-        (system, now),
-    )
-    return [str(id_) for (id_,) in cursor]
 
 
 def save_invoices(cursor: Cursor[Any], system: str, records: Iterable[InvoiceRecord], now: dt.datetime) -> None:

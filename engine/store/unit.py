@@ -52,7 +52,7 @@ class Unit:
         self.now = now
         row = self.cursor.execute(
             "UPDATE system SET batch = batch + 1 WHERE name = %s RETURNING batch, connector, settings, outbound_from,"
-            " fence, current_setting('arsync.fence', true), mirrored",
+            " fence, current_setting('arsync.fence', true), mirrored, restored_at IS NOT NULL",
             (system,),
         ).fetchone()
         if row is None:
@@ -62,6 +62,8 @@ class Unit:
         self.batch, connector, last = int(row[0]), str(row[1]), row[2]
         self.mirrored = int(row[6])
         """The batch that wrote the mirror last."""
+        self.may_have_forgotten = bool(row[7])
+        """The store was restored from a backup, and so may not know of everything that was sent."""
         heads = self.cursor.execute(
             "SELECT stream, seq, hash FROM stream_head WHERE starts_with(stream, %s)",
             (f"{system}/",),

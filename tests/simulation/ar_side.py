@@ -21,6 +21,7 @@ from engine.rules.policy import Policy
 from engine.store.unit import Connection
 from tests.simulation.books import DAY, Books
 from tests.simulation.clock import Clock
+from tests.simulation.mapping import VERSIONS
 from tests.simulation.people import CENT, Receipt
 
 _DECODER = msgspec.json.Decoder(InvoiceRecord)
@@ -117,7 +118,7 @@ class ArSide:
     def submit(self, connection: Connection, intents: list[Intent]) -> None:
         """Hand intents in. One that breaks off half way is handed in again by `settle`."""
         self.submissions += len(intents)
-        for taken in submit(connection, self._system, intents, self._policy, self._clock, {}):
+        for taken in submit(connection, self._system, intents, self._policy, self._clock, VERSIONS):
             if taken.trouble is not None:
                 self.wrongs.append(f"intent {taken.id} was taken for another: {taken.trouble}")
             if taken.known and taken.id not in self.answers and taken.state == "received":

@@ -24,13 +24,14 @@ from engine.ports.mapping import Amount, Relation, TableSpec
 from engine.ports.rows import KEY, Rows
 
 COMPANY = "1"
+VERSIONS = {"mapping": 1}
 _PHASES = {"draft": Phase.DRAFT, "void": Phase.VOID}
 
 
 class SimMapping:
     """`by_writer` is a protection switched off: our writes are known by who wrote the row, not by what it says."""
 
-    version = 1
+    version = VERSIONS["mapping"]
     tables: Sequence[TableSpec] = (
         TableSpec("bill"),
         TableSpec("item", summed=True),

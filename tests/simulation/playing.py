@@ -1,6 +1,7 @@
 """Plays the worlds of a seed, several at a time, and adds up what the oracle says of them.
 
-Each process has a database of its own, emptied behind each world, so that a long run stays as quick as a short one.
+Each process has a database of its own, emptied every few worlds, so that a long run stays as quick as a short one;
+its connections live as long as it does, for to open them and to plan every statement anew costs more than a world.
 """
 
 import dataclasses
@@ -22,16 +23,19 @@ import structlog
 
 from engine.store import schema
 from engine.store.embedded import Cluster
+from tests.simulation.crashing import FragileConnection
 from tests.simulation.evidence import Evidence
 from tests.simulation.oracle import judge
 from tests.simulation.settings import Stage, stage_for
 from tests.simulation.story import story
-from tests.simulation.world import World
+from tests.simulation.world import CONNECTIONS, World
 
 SIZE = 100
 """Invoices of one world: small enough for its story to be read, large enough for customers to have several."""
 PROTECTIONS = ("token-guard", "find-before-resend", "echo-by-content", "transaction-grouping")
 _DAEMON, _SECRET = "arsync_daemon", "only-for-tests"
+_TOGETHER = 8
+"""Worlds that stand in a database at once."""
 _STORIES = 3
 """Faults of one world that are told in full."""
 
@@ -92,7 +96,11 @@ def cluster() -> Iterator[Cluster]:
             opened.ensure_database("arsync")
             opened.ensure_role(_DAEMON, password=_SECRET)
             schema.migrate(opened.dsn("arsync"), _DAEMON)
-            yield opened
+            try:
+                yield opened
+            finally:
+                while _STORES:
+                    _STORES.popitem()[1].close()
 
 
 def play_all(
@@ -114,22 +122,22 @@ def play_all(
 
 def _play(address: tuple[str, str, str], seed: int, stage: Stage, without: frozenset[str]) -> Played:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    server, owner, daemon = address
-    database = _own_database(server)
-    world = World(_on(daemon, database), f"sim-{stage.number}", seed, stage, without)
-    try:
-        return _judged(world, seed, stage)
-    finally:
-        world.close()
-        _empty(_on(owner, database))
-
-
-def _judged(world: World, seed: int, stage: Stage) -> Played:
+    store = _STORES.get(address)
+    if store is None:
+        store = _STORES[address] = _Store(address)
+    name = f"sim-{stage.number}"
+    store.make_room_for(name)
+    world = World(store.connections, name, seed, stage, without)
     try:
         world.run()
     except Exception:  # noqa: BLE001 - whatever the engine raises is what this run is there to find
         faults = [("lost", f"world {stage.number} broke off\n{traceback.format_exc()}")]
+        _STORES.pop(address).close()
         return Played(stage.number, world.delivered, {}, faults, "broken off")
+    return _judged(world, stage)
+
+
+def _judged(world: World, stage: Stage) -> Played:
     verdict = judge(world)
     evidence = Evidence(world)
     faults = []
@@ -151,24 +159,45 @@ def _digest(world: World, evidence: Evidence) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _own_database(server: str) -> str:
-    """This process's copy of the empty store."""
-    name = f"simulation_{os.getpid()}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
-        if known is None:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE arsync")
-    return name
+class _Store:
+    """This process's copy of the empty store, and its connections."""
+
+    def __init__(self, address: tuple[str, str, str]) -> None:
+        server, owner, daemon = address
+        database = f"simulation_{os.getpid()}"
+        with psycopg.connect(server, autocommit=True) as connection:
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone()
+            if known is None:
+                connection.execute(f"CREATE DATABASE {database} TEMPLATE arsync")
+        self._owner = psycopg.connect(_on(owner, database), autocommit=True)
+        self.connections = [
+            FragileConnection.connect(_on(daemon, database), autocommit=True, prepare_threshold=2)
+            for _ in range(CONNECTIONS)
+        ]
+        self._systems: set[str] = set()
+        self._empty()
+
+    def make_room_for(self, system: str) -> None:
+        """Nothing of this system is there, and not too much of others."""
+        if system in self._systems or len(self._systems) >= _TOGETHER:
+            self._empty()
+        self._systems.add(system)
+
+    def _empty(self) -> None:
+        tables = self._owner.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        ).fetchall()
+        names = ", ".join(name for (name,) in tables if name != "alembic_version")
+        self._owner.execute(f"TRUNCATE {names}")
+        self._systems.clear()
+
+    def close(self) -> None:
+        for connection in (self._owner, *self.connections):
+            connection.close()
+
+
+_STORES: dict[tuple[str, str, str], _Store] = {}
 
 
 def _on(dsn: str, database: str) -> str:
     return f"{dsn.rpartition('/')[0]}/{database}"
-
-
-def _empty(owner: str) -> None:
-    with psycopg.connect(owner, autocommit=True) as connection:
-        tables = connection.execute(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-        ).fetchall()
-        names = ", ".join(name for (name,) in tables if name != "alembic_version")
-        connection.execute(f"TRUNCATE {names}")

@@ -5,7 +5,7 @@ again from the store, as a new process would.
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import psycopg
@@ -13,18 +13,19 @@ import psycopg
 from engine.app.wiring import enter_system
 from engine.flow.dispatcher import Dispatcher
 from engine.flow.pipeline import Pipeline
-from engine.store.position import load_position
+from engine.store.position import StoredPosition, load_position
 from tests.simulation.api import Api
 from tests.simulation.ar_side import ArSide
 from tests.simulation.books import Books
 from tests.simulation.clock import Clock
 from tests.simulation.crashing import Crash, CrashPoints, FragileConnection
-from tests.simulation.mapping import SimMapping
+from tests.simulation.mapping import VERSIONS, SimMapping
 from tests.simulation.people import People
 from tests.simulation.settings import Stage
 from tests.simulation.wire import Stream, Wire
 
 WORKERS = 2
+CONNECTIONS = 2 + WORKERS
 LAG = 20.0
 """Seconds that the change stream is behind at most, well below the time that arsync gives an echo."""
 TICKS = 2.5
@@ -34,7 +35,15 @@ TICKS = 2.5
 class World:
     """`system` is its name in the store. `run` plays it to its end; the oracle then reads what is left."""
 
-    def __init__(self, dsn: str, system: str, seed: int, stage: Stage, without: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        connections: Sequence[FragileConnection],
+        system: str,
+        seed: int,
+        stage: Stage,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
+        """`connections` to an empty store: the reader's, one for everybody else, and one for each worker."""
         self.system, self.stage, self.without = system, stage, without
         self.clock = Clock()
         self.dice = Random(f"world/{seed}/{stage.number}")
@@ -59,19 +68,13 @@ class World:
         self.delivered = 0
         self._epochs = 1
         self._depth = 0
+        self._noted: StoredPosition | None = None
         self._caught_up = self.clock.now
         self._steps: dict[str, list[tuple[str, int]]] | None = None
-        self._connections = [self._connect(dsn) for _ in range(2 + WORKERS)]
+        self._connections = connections
+        for connection in connections:
+            connection.point = self.point
         enter_system(self._connections[0], system, "simulated")
-
-    def _connect(self, dsn: str) -> FragileConnection:
-        connection = FragileConnection.connect(dsn, autocommit=True, prepare_threshold=2)
-        connection.point = self.point
-        return connection
-
-    def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
 
     @property
     def store(self) -> psycopg.Connection[tuple[object, ...]]:
@@ -191,6 +194,7 @@ class World:
             self._count,
         )
         self.workers = [self._worker(place) for place in range(WORKERS)]
+        self._noted = None
         self._note_known()
         for worker in self.workers[:1]:
             worker.recover()
@@ -199,7 +203,7 @@ class World:
         connection = self._connections[2 + place]
         owner = f"{len(self.crashes)}/{place}"
         worker = Dispatcher(
-            lambda: connection, self.system, self.api, self.stage.policy, self.clock, owner=owner, versions={}
+            lambda: connection, self.system, self.api, self.stage.policy, self.clock, owner=owner, versions=VERSIONS
         )
         if "find-before-resend" in self.without:
             worker._in_doubt = dt.timedelta(0)
@@ -293,6 +297,9 @@ class World:
         return max((lsn for lsn in before if lsn < taken), default=None)
 
     def _note_known(self) -> None:
+        if self.pipeline.position == self._noted:
+            return
+        self._noted = self.pipeline.position
         known = self._position()
         if known is not None and (not self.known or self.known[-1][1] < known):
             self.known.append((self.clock(), known))
