@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Two processes run the tests; what shares a server stays in one of them.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --durations 30
 # The benchmark's peers need other versions of the same things.
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
@@ -21,7 +23,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m "not prove" --cov --cov-report=term
+	$(PYTEST) -m "not prove" --cov --cov-report=term
 
 prove: $(STAMP)
 	$(BIN)/python -m pytest -m "prove or not prove" --verbose

@@ -11,6 +11,14 @@ from engine.store.embedded import Cluster
 from engine.store.unit import Connection
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file share what they start, and all on Kafka share one broker: each such group stays together
+    where the tests run in several processes."""
+    for item in items:
+        place = item.path.parent if item.path.parent.name == "on_kafka" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(place)))
+
+
 @pytest.fixture(scope="session")
 def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A PostgreSQL with a migrated store."""
