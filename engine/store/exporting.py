@@ -22,6 +22,9 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 PART = 500_000
 """Entries in one file at most, save that a batch is never cut."""
 
+DELIMITER, QUOTE = "\x02", "\x01"
+"""Of the file between store and archive: an entry's JSON never holds them, so that nothing of it must be quoted."""
+
 _TYPES = (
     "{'stream': 'VARCHAR', 'seq': 'BIGINT', 'system': 'VARCHAR', 'batch': 'BIGINT', 'place': 'INTEGER', "
     "'at': 'TIMESTAMP', 'kind': 'VARCHAR', 'body': 'VARCHAR', 'previous': 'VARCHAR', 'hash': 'VARCHAR'}"
@@ -175,7 +178,8 @@ def _export_part(connection: Connection, manifest: Manifest, place: Path, upto: 
                 """COPY (SELECT stream, seq, system, batch, place,
                                 to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), kind, body, previous, hash
                          FROM journal WHERE system = %s AND batch > %s AND batch <= %s
-                         ORDER BY batch, place, stream, seq) TO STDOUT (FORMAT csv, FORCE_QUOTE *, NULL '')""",
+                         ORDER BY batch, place, stream, seq)
+                   TO STDOUT (FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01', NULL '')""",
                 (manifest.system, manifest.batch, upto),
             )
             with asked as copied:
@@ -188,7 +192,8 @@ def write_part(duck: Any, file: Path, manifest: Manifest, place: Path, first: in
     """Turn a CSV of entries, in their order, into Parquet by month, with their steps; the manifest with them."""
     duck.execute(
         f"""CREATE OR REPLACE TABLE part AS SELECT * FROM read_csv(?, header = false, columns = {_TYPES},
-            quote = '"', escape = '"', max_line_size = 16777216, nullstr = '', force_not_null = ['body'])""",  # noqa: S608 - types of this file
+            delim = '{DELIMITER}', quote = '{QUOTE}', escape = '{QUOTE}', new_line = '\\n', auto_detect = false,
+            max_line_size = 16777216, nullstr = '', force_not_null = ['body'])""",  # noqa: S608 - types of this file
         [str(file)],
     )
     files = list(manifest.files)

@@ -1,7 +1,8 @@
 """What every entry left different, in columns: made out of the entries' JSON once, when they are archived.
 
-The export writes these beside the entries, and a verification makes them again. One row is about one record: a field
-is null where the entry leaves it as it was, and JSON text otherwise (`null` for a value that is none now).
+The export writes these beside the entries, and a verification makes them again. One row is about one document in one
+entry: a field is null where the entry leaves it as it was, and JSON text otherwise (`null` for a value that is none
+now). Rows stand by `bucket`, so that all that is told of a document is read without the rest.
 """
 
 import json
@@ -27,48 +28,50 @@ def column(field: str, *, of_document: bool) -> str:
     return f"doc_{field}" if of_document else f"rec_{field}"
 
 
+BUCKETS = 16
+"""Into so many parts documents fall by their names, so that looking back needs the memory of one of them."""
+
+
 def steps_sql(entries: str) -> str:
-    """The statement that makes the steps of documents out of `entries`, in the journal's order."""
-    docs = {column(name, of_document=True): name for name in DOC_FIELDS}
-    fields = {column(name, of_document=False): name for name in RECORD_FIELDS}
-    told_form = json.dumps({"doc": dict.fromkeys(DOC_FIELDS, "JSON"), "guard": "JSON"})
-    left_form = json.dumps(dict.fromkeys(RECORD_FIELDS, "JSON"))
-    told = ", ".join([*(f"{_field('doc.' + f)} AS {c}" for c, f in docs.items()), "s.guard AS guard"])
-    left = ", ".join(f"{_field(f)} AS {c}" for c, f in fields.items())
-    nothing_told = ", ".join(f"NULL::JSON AS {c}" for c in (*docs, "guard"))
-    nothing_left = ", ".join(f"NULL::JSON AS {c}" for c in fields)
-    place = 'stream, seq, batch, place, "at"'
-    ours = "(j.key LIKE 'invoice/%' OR j.key LIKE 'customer/%')"
+    """The statement that makes the steps of documents out of `entries`: bucket by bucket in the journal's order."""
+    told = [f"'$.doc.{name}'" for name in DOC_FIELDS]
+    left = [f"'$.{name}'" for name in RECORD_FIELDS]
+    columns = [f"told[{n}] AS {column(name, of_document=True)}" for n, name in enumerate(DOC_FIELDS, 1)]
+    columns += [f"told[{len(told) + 1}] AS guard"]
+    columns += [f"fields[{n}] AS {column(name, of_document=False)}" for n, name in enumerate(RECORD_FIELDS, 1)]
+    form = json.dumps({"after": _BY_NAME, "input": {"documents": _BY_NAME}})
     return f"""
-        SELECT {place}, part, name, {told}, {nothing_left} FROM (
-            SELECT {place}, 0 AS part, j.key AS name, j.value AS v, from_json(j.value, '{told_form}') AS s
-            FROM {entries} AS e, json_each(e.body, '$.input.documents') AS j WHERE e.kind = 'change' AND {ours})
-        UNION ALL
-        SELECT {place}, part, name, {nothing_told}, {left} FROM (
-            SELECT {place}, 1 AS part, j.key AS name, j.value AS v, from_json(j.value, '{left_form}') AS s
-            FROM {entries} AS e, json_each(e.body, '$.after') AS j WHERE {ours})
-        ORDER BY batch, place, part, name"""  # noqa: S608 - names out of this file
+        SELECT batch, place, "at", name, {_bucket("name")} AS bucket, {", ".join(columns)}
+        FROM (SELECT batch, place, "at", name, json_extract(documents[name], [{", ".join(told)}, '$.guard']) AS told,
+                     json_extract(after[name], [{", ".join(left)}]) AS fields
+              FROM (SELECT batch, place, "at", documents, after, unnest(list_distinct(
+                           coalesce(map_keys(documents), []) || coalesce(map_keys(after), []))) AS name
+                    FROM (SELECT batch, place, "at", b.after AS after,
+                                 CASE WHEN kind = 'change' THEN b.input.documents END AS documents
+                          FROM (SELECT batch, place, "at", kind, from_json(body, '{form}') AS b
+                                FROM {entries} AS whole WHERE place IS NOT NULL)))
+              WHERE name LIKE 'invoice/%' OR name LIKE 'customer/%')
+        ORDER BY bucket, batch, place, name"""  # noqa: S608 - names out of this file
 
 
 def moves_sql(entries: str) -> str:
-    """The statement that makes the steps of all machines out of `entries`, in the journal's order."""
-    form = (
-        '[{"type": "VARCHAR", "machine": "VARCHAR", "subject": "VARCHAR", "trigger": "VARCHAR", "source": "VARCHAR", '
-    )
-    form += '"destination": "VARCHAR", "reason": "VARCHAR"}]'
+    """The statement that makes the steps of all machines out of `entries`, in the same order."""
+    names = ("type", "machine", "subject", "trigger", "source", "destination", "reason")
+    form = json.dumps({"effects": [dict.fromkeys(names, "VARCHAR")]})
+    columns = ", ".join(f'e."{name}" AS "{name}"' for name in names[1:])
     return f"""
-        SELECT batch, place, "at", number, e.machine AS machine, e.subject AS subject, e.trigger AS trigger,
-               e.source AS source, e.destination AS destination, e.reason AS reason
+        SELECT batch, place, "at", number, {_bucket("e.machine || '/' || e.subject")} AS bucket, {columns}
         FROM (SELECT batch, place, "at", unnest(effects) AS e, unnest(range(len(effects))) AS number
-              FROM (SELECT batch, place, "at", from_json(json_extract(body, '$.effects'), '{form}') AS effects
+              FROM (SELECT batch, place, "at", from_json(body, '{form}').effects AS effects
                     FROM {entries} AS whole WHERE contains(body, '"type":"moved"')))
-        WHERE e.type = 'moved' ORDER BY batch, place, number"""  # noqa: S608 - names out of this file
+        WHERE e.type = 'moved' ORDER BY bucket, batch, place, number"""  # noqa: S608 - names out of this file
 
 
 DERIVED = {"steps": steps_sql, "moves": moves_sql}
 """What is made out of entries, by the kind of file."""
 
+_BY_NAME = "MAP(VARCHAR, JSON)"
 
-def _field(path: str) -> str:
-    """One field's text. Reading all fields of a value at once is fast, and takes a null for absent."""
-    return f"CASE WHEN contains(v::VARCHAR, 'null') THEN v -> '$.{path}' ELSE s.{path} END"
+
+def _bucket(name: str) -> str:
+    return f"(md5_number_lower({name}) % {BUCKETS})::UTINYINT"

@@ -7,7 +7,8 @@ import pytest
 
 from engine.flow.replay.asking import ask, timeline, under_policy
 from engine.flow.replay.closing import close
-from engine.flow.replay.looking import Until, as_of, fold_states, records
+from engine.flow.replay.folding import Until, fold_states
+from engine.flow.replay.looking import as_of, records
 from engine.flow.replay.reading import DECODER
 from engine.flow.replay.reporting import page
 from engine.flow.replay.state import State
@@ -56,9 +57,9 @@ def test_after_every_batch_it_is_what_the_entries_up_to_there_say(held: tuple[Ar
         state.apply(row[6], row[5], DECODER.decode(row[7]))
         if after is None or after[3] != row[3]:
             until = Until(batch=row[3])
-            told = dict(records(as_of(archive.files(SYSTEM, "steps"), until)))
+            told = dict(records(as_of(archive.files(SYSTEM, "steps"), until, moves=archive.files(SYSTEM, "moves"))))
             assert told == {n: r for n, r in state.records() if n.startswith(("invoice/", "customer/"))}
-            states = fold_states(archive.files(SYSTEM, "moves"), until).states
+            states = fold_states(archive.files(SYSTEM, "moves"), until)
             assert states == {key: record.state for key, record in state.view.invoices.items()}
 
 

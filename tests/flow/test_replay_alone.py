@@ -13,7 +13,7 @@ from engine.flow.replay.proving import prove
 from engine.flow.replay.sharing import verify_shared
 from engine.store.archive import Archive, Manifest, open_duckdb, write_manifest
 from engine.store.checkpoints import CheckpointError, check_signature, sign
-from engine.store.exporting import write_part
+from engine.store.exporting import DELIMITER, write_part
 from tests.flow.memory_journal import SYSTEM, checkpoint_at, made
 
 _ALONE = """
@@ -38,15 +38,14 @@ print(found.digest)
 
 def archived(folder: Path, entries: int) -> Archive:
     """An archive of so many entries, made without a database."""
-    import csv
-
     writer, place = Writer(SYSTEM), folder / f"system={SYSTEM}"
     place.mkdir(parents=True)
     file = folder / "entries.csv"
-    with file.open("w", newline="") as opened:
-        rows = csv.writer(opened, quoting=csv.QUOTE_ALL)
+    with file.open("w", encoding="utf-8") as opened:
         for part in journal(writer, entries):
-            rows.writerows((*row[:5], row[5].replace(tzinfo=None).isoformat(" "), *row[6:]) for row in part)
+            for row in part:
+                fields = (*row[:5], row[5].replace(tzinfo=None).isoformat(" "), *row[6:])
+                opened.write(DELIMITER.join(map(str, fields)) + "\n")
     with open_duckdb() as duck:
         manifest, _ = write_part(duck, file, Manifest(SYSTEM), place, 1, writer.batch)
     file.unlink()

@@ -17,7 +17,8 @@ from engine.app.wiring import enter_system
 from engine.flow.closure import Relations
 from engine.flow.neighbourhood import lookup_indexes
 from engine.flow.pipeline import Pipeline
-from engine.flow.replay.looking import Until, as_of
+from engine.flow.replay.folding import Until
+from engine.flow.replay.looking import as_of
 from engine.flow.replay.proving import prove
 from engine.flow.replay.reading import DECODER
 from engine.flow.replay.state import State

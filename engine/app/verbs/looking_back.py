@@ -51,7 +51,7 @@ def _archived(
 
 def _until(moment: str | None) -> Any:
     """A batch number or an ISO time."""
-    from engine.flow.replay.looking import Until
+    from engine.flow.replay.folding import Until
 
     if moment is None or moment.isdecimal():
         return Until(batch=int(moment) if moment else None)
@@ -68,9 +68,9 @@ def _documents(archive: Any, system: str, until: Any) -> list[tuple[str, Any]]:
     start = archive.pruned_to(system)
     if start:
         click.echo(f"{system}: started from the checkpoint of batch {start}; older entries are pruned", err=True)
-    return sorted(
-        as_of(archive.files(system, "steps"), until, archive.records(system, start)), key=lambda one: one[0]
-    )
+    begun = archive.records(system, start)
+    found = as_of(archive.files(system, "steps"), until, begun, archive.files(system, "moves"))
+    return sorted(found, key=lambda one: one[0])
 
 
 @click.command("as-of")
@@ -178,17 +178,51 @@ def close(settings: tuple[Config, Path], period: str, archive: Path | None, syst
 
 
 @click.command()
-@click.option("--policy", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True,
+@click.option("--policy", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="A TOML file with the settings of a [systems.NAME.policy] section.")  # fmt: skip
+@click.option(
+    "--mapping", metavar="VERSION", help="A version of the connector's mapping, or module:name; needs --capture."
+)
+@click.option("--capture", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="The recorded capture that both mappings read.")  # fmt: skip
 @of_archive
 @of_system
 @as_json
 @click.pass_obj
-def diff(settings: tuple[Config, Path], file: Path, archive: Path | None, system: str | None, json_: bool) -> None:  # noqa: FBT001
-    """Where another policy would have decided otherwise, entry by entry, on the records as they really were.
+def diff(
+    settings: tuple[Config, Path], file: Path | None, mapping: str | None, capture: Path | None, archive: Path | None,
+    system: str | None, json_: bool,  # noqa: FBT001
+) -> None:  # fmt: skip
+    """Where another policy would have decided otherwise, entry by entry, on the records as they really were; or what
+    another mapping makes otherwise of a recorded capture, field by field.
 
     The exit code is 1 when there are differences.
     """
+    if (file is None) == (mapping is None) or (mapping is None) != (capture is None):
+        raise click.UsageError("give either --policy FILE, or --mapping VERSION with --capture FILE")
+    if mapping is not None and capture is not None:
+        rows, columns = _of_mapping(settings[0], mapping, capture, system), ("document", "field", "now", "then")
+    elif file is not None:
+        rows, columns = _of_policy(settings, file, archive, system), ("entry", "field", "recorded", "again")
+    show_table(rows, json_=json_, columns=columns)
+    if rows:
+        raise SystemExit(1)
+
+
+def _of_mapping(config: Config, version: str, capture: Path, system: str | None) -> list[dict[str, Any]]:
+    import msgspec
+
+    from engine.app.remapping import mapping_of, under_mapping
+    from engine.app.verbs.run import choose_system
+
+    name, chosen = choose_system(config, system)
+    other = mapping_of(chosen.connector, version)
+    return [{"system": name, **msgspec.to_builtins(one)} for one in under_mapping(chosen, capture, other)]
+
+
+def _of_policy(
+    settings: tuple[Config, Path], file: Path, archive: Path | None, system: str | None
+) -> list[dict[str, Any]]:
     import tomllib
 
     import msgspec
@@ -202,13 +236,10 @@ def diff(settings: tuple[Config, Path], file: Path, archive: Path | None, system
         raise click.ClickException(f"{file} is no policy: {error}") from None
     policy = policy_of(SystemConfig("", policy=config))
     with opened(settings, archive, system) as (journal, systems, _):
-        rows = [
+        return [
             {"system": name, "batch": one.batch, "entry": one.entry, **msgspec.to_builtins(field)}
             for name in systems for one in under_policy(journal, name, policy) for field in one.differences
         ]  # fmt: skip
-    show_table(rows, json_=json_, columns=("entry", "field", "recorded", "again"))
-    if rows:
-        raise SystemExit(1)
 
 
 @click.command("sql")

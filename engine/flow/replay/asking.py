@@ -14,7 +14,7 @@ from engine.store.archive import Archive, open_duckdb
 
 VIEWS = {
     "entries": "stream, seq, system, batch, place, at, kind, body (JSON), previous, hash: the journal as it is",
-    "steps": "stream, seq, batch, place, at, part, name, doc_*, guard, rec_*: what an entry left different",
+    "steps": "batch, place, at, name, bucket, doc_*, guard, rec_*: what an entry left different in a document",
     "moves": "batch, place, at, machine, subject, trigger, source, destination, reason: every step of every machine",
     "conflicts": "batch, place, at, conflict, kind, rule, sentence, choice: every conflict as it was raised",
     "commands": "batch, place, at, command, revision, intent, write (JSON): every write that was planned",

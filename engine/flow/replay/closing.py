@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from engine.flow.replay.looking import Until, as_of
+from engine.flow.replay.folding import Until
+from engine.flow.replay.looking import as_of
 from engine.model.records import CustomerRecord, InvoiceRecord
 from engine.store.archive import Archive, open_duckdb
 
@@ -46,7 +47,7 @@ def close(archive: Archive, system: str, period: str) -> Closing:
     begin, after = period_bounds(period)
     until = Until(at=after - dt.timedelta(microseconds=1))
     begun = archive.records(system, archive.pruned_to(system))
-    found = list(as_of(archive.files(system, "steps"), until, begun))
+    found = list(as_of(archive.files(system, "steps"), until, begun, archive.files(system, "moves")))
     invoices = [r for _, r in found if isinstance(r, InvoiceRecord) and not r.deleted]
     customers = [r for _, r in found if isinstance(r, CustomerRecord) and not r.deleted]
     owed = [r for r in invoices if r.doc.open_amount and r.state not in ("new", "cleared", "posted")]
