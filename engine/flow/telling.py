@@ -6,9 +6,12 @@ of the document its fields, of the guard its tokens. What is read back is the ve
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
+from msgspec import convert
+from msgspec.structs import astuple, replace
 
 from engine.model.canonical import same_bytes
 from engine.model.documents import Customer, Invoice, LedgerEntry, Paper, SalesOrder
@@ -66,15 +69,30 @@ def told_again(
     """One document of a journalled event as it was told."""
     if difference is None:
         return Told(key, None, {})
-    change, guard = difference.get("doc") or {}, dict(known.guard) if known else {}
-    before = msgspec.to_builtins(known.doc) if known is not None and change else {}
-    document = msgspec.convert(before | change, kind) if change or known is None else known.doc
-    for record, token in (difference.get("guard") or {}).items():
+    change, tokens = difference.get("doc"), difference.get("guard")
+    if known is None:
+        document = msgspec.convert(change or {}, kind)
+    elif change:
+        # What is not told stays the very same value, so that nothing of it is compared or hashed again.
+        types = fields_of(kind)
+        document = replace(known.doc, **{n: convert(v, types[n]) for n, v in change.items() if n in types})
+    else:
+        document = known.doc
+    guard = known.guard if known else {}
+    if tokens:
+        guard = dict(guard)
+    for record, token in (tokens or {}).items():
         if token is None:
             guard.pop(record, None)
         else:
             guard[record] = token
     return Told(key, document, guard)
+
+
+@cache
+def fields_of(kind: type) -> dict[str, Any]:
+    """The type of each field of a struct."""
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
 
 
 def paper_name(told: Told) -> str:
@@ -83,7 +101,8 @@ def paper_name(told: Told) -> str:
 
 
 def _sorted(told: Iterable[Told]) -> tuple[Told, ...]:
-    return tuple(sorted(told, key=lambda one: natural(one.key)))
+    every = tuple(told)
+    return every if len(every) < 2 else tuple(sorted(every, key=lambda one: natural(one.key)))
 
 
 def _difference(known: InvoiceRecord | CustomerRecord | None, told: Told) -> dict[str, Any] | None:
@@ -92,8 +111,10 @@ def _difference(known: InvoiceRecord | CustomerRecord | None, told: Told) -> dic
     different: dict[str, Any] = {}
     change = _fields(None if known is None else known.doc, told.document)
     before = {} if known is None else known.guard
-    guard: dict[str, str | None] = {name: token for name, token in told.guard.items() if before.get(name) != token}
-    guard |= dict.fromkeys(before.keys() - told.guard.keys())
+    guard: dict[str, str | None] = {}
+    if told.guard is not before:
+        guard = {name: token for name, token in told.guard.items() if before.get(name) != token}
+        guard |= dict.fromkeys(before.keys() - told.guard.keys())
     if change:
         different["doc"] = change
     if guard:
@@ -102,8 +123,12 @@ def _difference(known: InvoiceRecord | CustomerRecord | None, told: Told) -> dic
 
 
 def _fields(before: Invoice | Customer | None, now: Invoice | Customer | Paper) -> dict[str, Any]:
+    if before is now:
+        return {}
+    if type(before) is not type(now):
+        return dict(zip(now.__struct_fields__, astuple(now), strict=True))
     return {
-        name: value
-        for name in now.__struct_fields__
-        if not same_bytes(getattr(before, name, msgspec.UNSET), value := getattr(now, name))
+        name: new
+        for name, old, new in zip(now.__struct_fields__, astuple(before), astuple(now), strict=True)
+        if old is not new and not same_bytes(old, new)
     }

@@ -3,7 +3,6 @@
 Keys are sorted, decimals are text without exponent, dates ISO. Two values that are equal give equal bytes.
 """
 
-import base64
 import hashlib
 from decimal import Decimal
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import msgspec
 
 _ENCODER = msgspec.json.Encoder(order="sorted", decimal_format="string")
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_PAIRS = [one + other for one in _LETTERS for other in _LETTERS]
 
 
 def canonical_bytes(value: object) -> bytes:
@@ -37,7 +38,11 @@ def digest(value: object) -> str:
 
 def short_digest(value: object) -> str:
     """The first 80 bits of the digest as 16 characters A-Z and 2-7."""
-    return base64.b32encode(hashlib.sha256(canonical_bytes(value)).digest()[:10]).decode("ascii")
+    bits, pairs = int.from_bytes(hashlib.sha256(_ENCODER.encode(value)).digest()[:10]), _PAIRS
+    return (
+        pairs[bits >> 70] + pairs[bits >> 60 & 1023] + pairs[bits >> 50 & 1023] + pairs[bits >> 40 & 1023]
+        + pairs[bits >> 30 & 1023] + pairs[bits >> 20 & 1023] + pairs[bits >> 10 & 1023] + pairs[bits & 1023]
+    )  # fmt: skip
 
 
 def money(value: Decimal) -> Decimal:

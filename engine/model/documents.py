@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from engine.model.canonical import short_digest
+from engine.model.canonical import same_bytes, short_digest
 
 
 class DocumentKind(StrEnum):
@@ -93,6 +93,22 @@ class Invoice(msgspec.Struct, frozen=True):
             "invoice/1", self.company, self.type, self.customer, self.currency, self.total_amount,
             self.open_amount, self.phase, self.invoice_date, self.due, self.blocked,
         ))  # fmt: skip
+
+    def version_after(self, before: "Invoice", version: str) -> str:
+        """The content version, given that of what the invoice was before: most changes keep it."""
+        same = (
+            self.phase is before.phase
+            and self.type is before.type
+            and self.blocked is before.blocked
+            and self.company == before.company
+            and self.customer == before.customer
+            and self.currency == before.currency
+            and self.invoice_date == before.invoice_date
+            and same_bytes(self.total_amount, before.total_amount)
+            and same_bytes(self.open_amount, before.open_amount)
+            and same_bytes(self.due, before.due)
+        )
+        return version if same else self.content_version()
 
 
 class CreditAccount(msgspec.Struct, frozen=True):

@@ -88,6 +88,8 @@ def raise_conflict(
 
 def open_conflicts(desk: Desk) -> list[ConflictRecord]:
     """Every conflict at hand about which something can still be chosen, by id."""
+    if not desk.view.conflicts and not desk.out.conflicts:
+        return []
     known = (desk.conflict(name) for name in sorted({*desk.view.conflicts, *desk.out.conflicts}))
     return [conflict for conflict in known if conflict is not None and conflict.open]
 

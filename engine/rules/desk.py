@@ -92,6 +92,8 @@ class Desk:
     def command(self, key: str | None) -> CommandRecord | None:
         if key is None:
             return None
+        if not self.out.commands:
+            return self.view.commands.get(key)
         mine = [command for (name, _), command in self.out.commands.items() if name == key]
         return max(mine, key=lambda c: c.revision) if mine else self.view.commands.get(key)
 

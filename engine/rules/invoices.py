@@ -78,7 +78,7 @@ def _take_invoice(desk: Desk, told: Told, word: Word, memos: Mapping[str, str | 
         return []
     if not isinstance(doc, Invoice):
         return []
-    version = doc.content_version()
+    version = doc.content_version() if old is None else doc.version_after(old.doc, old.version)
     moved = shifts(desk, old, doc)
     record = InvoiceRecord(doc=doc, version=version, guard=told.guard, told=word)
     if old is not None:
@@ -175,6 +175,8 @@ def _look_again(desk: Desk, commands: Iterable[str], at: dt.datetime) -> None:
 
 def _wake_waiting(desk: Desk, told: DocumentsTold) -> None:
     """Decide on intents that waited for one of these documents."""
+    if not desk.view.intents:
+        return
     names = {name for t in told.invoices if isinstance(t.document, Invoice) for name in (t.key, t.document.number)}
     customers = {t.key for t in told.customers}
     for intent_id, record in sorted(desk.view.intents.items()):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from engine.model.canonical import same_bytes
 from engine.model.records import CommandRecord, ConflictRecord, CustomerRecord, IntentRecord, InvoiceRecord
@@ -63,19 +64,12 @@ def _put(
 
 
 def _different(before: _Record | None, now: _Record, told: Iterable[str]) -> dict[str, Any]:
-    if before is None:
-        begin = beginning(type(now))
-        return {
-            name: value
-            for name in now.__struct_fields__
-            if name not in told and not same_bytes(begin[name], value := getattr(now, name))
-        }
-    different = {}
-    for name in now.__struct_fields__:
-        old, new = getattr(before, name), getattr(now, name)
-        if name not in told and not same_bytes(old, new):
-            different[name] = new
-    return different
+    was = beginning(type(now)).values() if before is None else astuple(before)
+    return {
+        name: new
+        for name, old, new in zip(now.__struct_fields__, was, astuple(now), strict=True)
+        if old is not new and name not in told and not same_bytes(old, new)
+    }
 
 
 _BEGINNINGS: dict[type, dict[str, Any]] = {}

@@ -28,6 +28,9 @@ class _Whole(msgspec.Struct):
     versions: Any = None
 
 
+_WHOLE = msgspec.json.Decoder(_Whole)
+
+
 class Difference(msgspec.Struct, frozen=True):
     """A field of an entry that comes out otherwise: what is recorded, and what deciding again gives."""
 
@@ -58,7 +61,7 @@ class Again:
             raise FoldError(f"its content cannot be read: {error!r}") from None
 
     def _entry(self, kind: str, at: dt.datetime, text: str) -> list[Difference]:
-        body = msgspec.json.decode(text, type=_Whole)
+        body = _WHOLE.decode(text)
         told = body.input
         event = self._event(kind, at, told)
         if event is None:
@@ -83,7 +86,7 @@ class Again:
         Raises:
             FoldError: as `entry`.
         """
-        body = msgspec.json.decode(text, type=_Whole)
+        body = _WHOLE.decode(text)
         event = self._event(kind, at, body.input)
         if event is None:
             self.state.note(kind, DECODER.decode(text))
@@ -116,9 +119,8 @@ class Again:
     def _absorb(self, decision: Decision) -> None:
         put = self.state.put
         for key, invoice in decision.invoices.items():
-            put(f"invoice/{key}", invoice)
-        for key, customer in decision.customers.items():
-            put(f"customer/{key}", customer)
+            self.state.put_invoice(key, invoice)
+        self.state.view.customers.update(decision.customers)
         for key, intent in decision.intents.items():
             put(f"intent/{key}", intent)
         for (key, revision), command in sorted(decision.commands.items()):

@@ -71,11 +71,23 @@ def _of_documents(state: State, event: DocumentsTold) -> View:
         elif isinstance(paper, SalesOrder):
             keys |= {key for name in (paper.key, paper.number) if name for key in state.releases.get(name, ())}
     commands = {key for key in keys if key is not None}
+    if not commands and not state.waiting and not any(record.disputes for record in known):
+        return _of_nothing_under_way(state, event, docs)
     view = _walk(state, invoices=invoices, customers=customers, commands=commands, intents=state.waiting)
     for doc in docs:
         if doc.number is not None:
             view.numbers[doc.number] = tuple(dict.fromkeys((*view.numbers.get(doc.number, ()), doc.key)))
     return view
+
+
+def _of_nothing_under_way(state: State, event: DocumentsTold, docs: list[Invoice]) -> View:
+    """The most frequent case: no command and no intent has to do with what is told. What `_walk` would find."""
+    invoices, customers = state.view.invoices, state.view.customers
+    return View(
+        invoices={told.key: invoices[told.key] for told in event.invoices if told.key in invoices},
+        customers={told.key: customers[told.key] for told in event.customers if told.key in customers},
+        numbers={doc.number: (doc.key,) for doc in docs if doc.number is not None},
+    )
 
 
 def _walk(

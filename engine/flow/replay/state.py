@@ -6,13 +6,12 @@ both walk with one of these.
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Any
 
 import msgspec
 
 from engine.flow.replay.reading import Body
-from engine.flow.telling import documents_read
+from engine.flow.telling import documents_read, fields_of
 from engine.model.canonical import canonical_bytes
 from engine.model.commands import ReleaseOrder
 from engine.model.documents import Customer, Invoice
@@ -110,8 +109,9 @@ class State:
                 self.releases.setdefault(record.write.order, {})[record.key] = None
             return
         if isinstance(record, InvoiceRecord):
-            self._number(key, record)
-        elif isinstance(record, IntentRecord):
+            self.put_invoice(key, record)
+            return
+        if isinstance(record, IntentRecord):
             self._wait(key, record)
         elif isinstance(record, ConflictRecord):
             if record.intent is not None:
@@ -120,6 +120,11 @@ class State:
                 self.conflicts_about.setdefault(record.document, {})[key] = None
         held: dict[str, Record] = getattr(self.view, f"{kind}s")
         held[key] = record
+
+    def put_invoice(self, key: str, record: InvoiceRecord) -> None:
+        """Insert or replace an invoice."""
+        self._number(key, record)
+        self.view.invoices[key] = record
 
     def apply(self, kind: str, at: dt.datetime, body: Body) -> None:
         """Go over one entry, as it is recorded.
@@ -151,6 +156,8 @@ class State:
 
     def told(self, event: DocumentsTold) -> None:
         """A document that is told can be read."""
+        if not self.parked:
+            return
         for kind, told in (("invoice", event.invoices), ("customer", event.customers)):
             for one in told:
                 self.parked.pop(f"{kind}/{one.key}", None)
@@ -221,10 +228,5 @@ class State:
                 self.view.numbers[number] = (*keys, key)
 
 
-@cache
-def _types(kind: type) -> dict[str, Any]:
-    return {field.name: field.type for field in msgspec.structs.fields(kind)}
-
-
 def _typed(kind: type, field: str, value: Any) -> Any:
-    return msgspec.convert(value, _types(kind)[field])
+    return msgspec.convert(value, fields_of(kind)[field])
