@@ -88,7 +88,7 @@ def why_not(desk: Desk, conflict: ConflictRecord, choice: str, at: dt.datetime) 
         return f"Conflict {conflict.id} is {conflict.state}; nothing can be chosen about it any more."
     if choice == Choice.HOLD:
         return None
-    trial = Desk(desk.view, desk.policy, desk.system)
+    trial = type(desk)(desk.view, desk.policy, desk.system)
     trial.out.conflicts.update(desk.out.conflicts)
     return carry_out(trial, conflict, Choice(choice), at)
 

@@ -20,7 +20,8 @@ from engine.rules.invoices import take_documents
 from engine.rules.policy import Policy
 from engine.rules.refusals import tell_refusals
 
-RULES_VERSION = 1
+RULES_VERSION = 2
+"""Raised whenever something else is decided; `engine.rules.versions` keeps what was decided before."""
 
 
 def decide(view: View, event: Event, policy: Policy, system: str) -> Decision:
@@ -32,7 +33,11 @@ def decide(view: View, event: Event, policy: Policy, system: str) -> Decision:
         policy: what is chosen about conflicts, and the bounds of waiting.
         system: the name of the ERP system; part of every command's key.
     """
-    desk = Desk(view, policy, system)
+    return decide_on(Desk(view, policy, system), event)
+
+
+def decide_on(desk: Desk, event: Event) -> Decision:
+    """What follows from one event, at a desk: that of today's rules, or a former one."""
     match event:
         case DocumentsTold():
             take_documents(desk, event)

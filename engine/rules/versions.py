@@ -1,7 +1,7 @@
 """Which rules an entry of the journal was decided under: the present ones, or those of an earlier version.
 
-Replay asks here. When rules or machines change what is decided, their former modules are kept as
-`engine.rules.frozen.vN`, and `RULES_VERSION` is raised.
+Replay asks here. When rules or machines change what is decided, `RULES_VERSION` is raised, and what they decided
+before is kept as `engine.rules.frozen.vN`: the former functions over what has stayed the same.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,14 @@ from engine.rules.policy import Policy
 
 Decide = Callable[[View, Event, Policy, str], Decision]
 
-_FROZEN: dict[int, Callable[[], Decide]] = {}
+
+def _of_version_1() -> Decide:
+    from engine.rules.frozen import v1
+
+    return v1.decide
+
+
+_FROZEN: dict[int, Callable[[], Decide]] = {1: _of_version_1}
 
 
 class UnknownRulesError(RuntimeError):
