@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -75,6 +76,7 @@ def _run(folder: Path, cache: Path, tell: Callable[[str], None], *, writes_back:
     from demo.engine import Engine, Target
     from demo.erp import DemoErp
     from demo.holding_proxy import HoldingProxy
+    from demo.journal import prove
     from demo.ledger import Difference, Ledger
     from demo.stage import Stage
     from demo.tally import Tally
@@ -99,11 +101,10 @@ def _run(folder: Path, cache: Path, tell: Callable[[str], None], *, writes_back:
             click.echo("\n".join(["The end of arsync's log:", *engine.log_tail()]), err=True)
             raise
         code = engine.stop()
-        if code != 0:
-            end = Difference("arsync run", "exit code", "0", str(code))
-            outcome = report.Outcome(
-                outcome.invoices, outcome.customers, outcome.intents, outcome.conflicts, [*outcome.differences, end]
-            )
+        proof = prove(engine)
+        tell(str(proof))
+        further = [] if code == 0 else [Difference("arsync run", "exit code", "0", str(code))]
+        outcome = replace(outcome, differences=[*outcome.differences, *further, *proof.differences])
         if outcome.differences:
             click.echo("\n".join(["The end of arsync's log:", *engine.log_tail()]), err=True)
     tell("Everything is stopped")

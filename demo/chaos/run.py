@@ -27,6 +27,7 @@ from demo.company import CompanyPlan
 from demo.engine import Engine, EngineFailed, Target
 from demo.erp import DemoErp
 from demo.holding_proxy import HoldingProxy
+from demo.journal import prove
 from demo.ledger import FINAL, Difference
 from demo.proxy_rules import Hold
 from demo.stage import writes
@@ -118,6 +119,9 @@ class Chaos:
         code = self.engine.stop()
         if code != 0:
             verdict.differences.append(Difference("arsync run", "exit code", "0", str(code)))
+        proof = prove(self.engine)
+        self.tell(str(proof))
+        verdict.differences.extend(proof.differences)
         return verdict
 
     def _submit(self, work: Work) -> None:

@@ -1,5 +1,6 @@
 """The whole demo through its command line, on a real Tryton and a real Debezium."""
 
+import re
 import signal
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def test_both_sides_agree_after_the_day(tmp_path: Path) -> None:
     assert code == 0, text
     assert last.startswith(f"agree: {len(BEFORE) + len(AFTER) + MEMOS} invoices, 8 customers, "), text
     assert last.endswith(" intents, 0 differences"), text
+    assert re.search(r"The journal verifies: (\d+) entries, \1 decided again, digest [0-9a-f]{16}", text), text
     for kind in KINDS:
         assert kind in text
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ import pytest
 from demo.agreement import Due, compare_customers, compare_invoices
 from demo.books import Receipt, Way
 from demo.company import CompanyPlan
+from demo.journal import compared
 from demo.ledger import Difference, Entry, Ledger
 from demo.report import Outcome, verdict
 from demo.tally import Tally
@@ -260,3 +261,16 @@ def test_the_last_line_counts() -> None:
     assert verdict(Outcome(invoices, [], lines, [], differences)) == (
         "disagree: 1 invoices, 0 customers, 3 intents, 2 differences"
     )
+
+
+SOUND = {"entries": 9, "decided": 9, "batch": 8, "digest": "ab" * 32, "faults": []}
+
+
+def test_a_journal_must_verify_here_and_elsewhere_with_one_digest() -> None:
+    assert str(compared(SOUND, SOUND)) == "The journal verifies: 9 entries, 9 decided again, digest abababababababab"
+    other = compared(SOUND, SOUND | {"digest": "cd" * 32})
+    assert str(other).startswith("The journal does not verify: ")
+    assert [one.field for one in other.differences] == ["digest"]
+    fault = {"entry": "s#3", "field": "effects", "again": "[]", "recorded": "[1]", "sentence": "it differs"}
+    assert "s#3" in str(compared(SOUND | {"faults": [fault]}, SOUND).differences[0])
+    assert compared(SOUND | {"decided": 8}, SOUND | {"decided": 8}).differences
