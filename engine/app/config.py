@@ -79,11 +79,36 @@ class ReconcileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def seconds(self) -> float:
         """The time between two of them."""
-        return float(self.every[:-1]) * _UNITS[self.every[-1]] if self.every else float("inf")
+        return _seconds(self.every)
 
     def __post_init__(self) -> None:
-        if self.every is not None and not re.fullmatch(r"\d+(\.\d+)?[smhd]", self.every):
-            raise ValueError(f"reconcile.every is {self.every!r}; write a number with s, m, h or d, as 6h")
+        _check_time("reconcile.every", self.every)
+
+
+class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the daemon takes a checkpoint of each system (`6h`, `1d`; none is never), the file to which it adds
+    each one's line (keep it where the database's owner cannot write), and the Ed25519 key (PEM) that signs it."""
+
+    checkpoint_every: str | None = None
+    checkpoint_file: str | None = None
+    checkpoint_key: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The time between two of them."""
+        return _seconds(self.checkpoint_every)
+
+    def __post_init__(self) -> None:
+        _check_time("journal.checkpoint_every", self.checkpoint_every)
+
+
+def _seconds(every: str | None) -> float:
+    return float(every[:-1]) * _UNITS[every[-1]] if every else float("inf")
+
+
+def _check_time(name: str, every: str | None) -> None:
+    if every is not None and not re.fullmatch(r"\d+(\.\d+)?[smhd]", every):
+        raise ValueError(f"{name} is {every!r}; write a number with s, m, h or d, as 6h")
 
 
 class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,6 +198,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: LogConfig = LogConfig()
     http: HttpConfig = HttpConfig()
     outbound: OutboundConfig = OutboundConfig()
+    journal: JournalConfig = JournalConfig()
     ar: dict[str, dict[str, Any]] = {}
 
     @property

@@ -4,7 +4,7 @@ import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -16,6 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from engine.app import registry
 from engine.app.ar_side import ar_side
+from engine.app.checkpointing import checkpoints_by_the_clock
 from engine.app.checks import look
 from engine.app.config import Config, SystemConfig, policy_of
 from engine.app.health import Counts, health_page
@@ -97,7 +98,10 @@ def run_system(
     reading = _reading(store, config, chosen, folder, orders, connector)
     reader = Reader(reading, vitals, ready=ready, wake=wake.set)
     rounds = _rounds(store, config, folder, orders, chosen, vitals)
-    with rounds, _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes):
+    points: AbstractContextManager[None] = nullcontext()
+    if orders.capture is None:
+        points = checkpoints_by_the_clock(store, config.journal, folder, orders.system, vitals)
+    with rounds, points, _dispatchers(store, chosen, orders.system, connector, vitals, stop, wake, writes=writes):
         reader.run(stop.event)
     return reader.records
 

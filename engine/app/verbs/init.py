@@ -46,6 +46,11 @@ _AR_SIDE = """
 [outbound]
 # keep_hours = 168              # what the AR side was told is kept this long, and until every feed has published it
 # personal = false              # true: feeds publish names and addresses of customers too
+
+[journal]
+# checkpoint_every = "6h"       # s, m, h or d. Without it: never, but for `arsync journal checkpoint`
+# checkpoint_file = "points.jsonl"   # their lines; keep it where the database's owner cannot write
+# checkpoint_key = "ed25519.pem"     # signs them
 """
 _FEED = """
 [ar.{name}]

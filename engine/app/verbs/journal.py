@@ -23,6 +23,7 @@ def journal() -> None:
 @click.pass_obj
 def checkpoint(settings: tuple[Config, Path], system: str | None, key_file: Path | None, out: Path | None) -> None:
     """Take a checkpoint of each system and print it, one line of JSON each. The daemon may go on working."""
+    from engine.app.checkpointing import add_line
     from engine.app.wiring import now, open_store
     from engine.store.checkpoints import take
 
@@ -30,11 +31,10 @@ def checkpoint(settings: tuple[Config, Path], system: str | None, key_file: Path
     with open_store(config, folder) as store, store.connect() as connection:
         names = [system] if system else [str(n) for (n,) in connection.execute("SELECT name FROM system ORDER BY 1")]
         for name in names:
-            line = take(connection, name, now(), key_file).line
-            click.echo(line)
+            point = take(connection, name, now(), key_file)
+            click.echo(point.line)
             if out is not None:
-                with out.open("a", encoding="utf-8") as kept:
-                    kept.write(line + "\n")
+                add_line(out, point)
 
 
 @journal.command()
