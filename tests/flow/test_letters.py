@@ -2,8 +2,11 @@
 
 import datetime as dt
 import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 
 from connectors.debezium.envelope import read_again
@@ -12,11 +15,14 @@ from engine.app.wiring import enter_system
 from engine.flow.chores import Chores
 from engine.flow.parking import BrakeError
 from engine.flow.pipeline import Pipeline
+from engine.flow.replay.proving import prove
 from engine.model.change import Op, Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unreadable
-from engine.ports.source import SourceBatch
+from engine.ports.rows import KEY
+from engine.ports.source import Resume, SourceBatch
 from engine.rules.policy import Policy
 from engine.store import chores, letters, queries
 from engine.store.chores import ChoreKind
+from engine.store.journal_reading import StoredJournal
 from engine.store.letters import Filter, Letter
 from engine.store.unit import Connection, unit_of_work
 
@@ -88,10 +94,15 @@ class House:
 
 
 @pytest.fixture
-def house(connection: Connection, request: pytest.FixtureRequest) -> House:
+def house(connection: Connection, store_dsn: str, request: pytest.FixtureRequest) -> Iterator[House]:
+    """A house with two customers; whatever a test did with its letters, its journal verifies."""
     made = House(connection, request.node.name[:40])
     made.snapshot("One", "Two")
-    return made
+    yield made
+    with psycopg.connect(store_dsn) as reading:
+        journal = StoredJournal(reading)
+        found = prove(journal, made.system, current=journal.current)
+    assert (found.faults, found.decided) == ([], found.entries)
 
 
 def test_a_document_that_cannot_be_read_is_kept_once_with_its_rows(house: House) -> None:
@@ -204,3 +215,47 @@ def test_what_the_ar_side_does_to_a_parked_document_leaves_it_parked(house: Hous
         decision = Decision(customers={"1": view.customers["1"]})
         work.record(Entry(f"{house.system}/intents", "intent", NOW, {}, {}, []), decision)
     assert house.parked()["1"] is not None
+
+
+class TheErp:
+    """The ERP's own rows, as of one moment."""
+
+    since = 300
+
+    def __init__(self, *rows: RowChange) -> None:
+        self.rows = {(row.table, row.key): row.row for row in rows}
+
+    def position(self) -> int:
+        return self.since
+
+    def passed(self, resume: Resume | None, position: int) -> bool:
+        return resume is not None and position == self.since
+
+    @contextmanager
+    def snapshot(self) -> Iterator["TheErp"]:
+        yield self
+
+    def fetch(self, wanted: Collection[tuple[str, str, str]]) -> list[tuple[str, str, dict[str, Any]]]:
+        return [
+            (table, key, row)
+            for (table, key), row in self.rows.items()
+            if any(
+                table == t and value == (key if column == KEY else str(row.get(column)))
+                for t, column, value in wanted
+            )
+        ]
+
+    def until(self) -> int:
+        return self.since
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_rows_that_are_read_again_mend_the_mirror(house: House) -> None:
+    erp = TheErp(party(1, "Uno", 300))
+    house.chores = Chores(house.connection, house.system, house.pipeline, read_again, erp)
+    with unit_of_work(house.connection, house.system, NOW) as work:
+        chores.ask(work, ChoreKind.READ_AGAIN, ["customer/1", "customer/2"], "me", "they drift")
+    assert house.chores.step() == 2
+    assert house.names() == {"1": "Uno"}, "the second is not there any more"
