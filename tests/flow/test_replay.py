@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 
+from engine.flow.replay.normal import normal_form
 from engine.flow.replay.proving import prove
 from engine.flow.replay.verifying import Verified, verify
 from engine.store import checkpoints
@@ -49,6 +51,38 @@ def busy(house: House) -> None:
     house.pay("too much", i3="200.00")
     house.erp.pay("1", Decimal("60.00"), "by hand")
     house.drain()
+
+
+@pytest.mark.parametrize(
+    "faults", [["lost_before"], ["lost_after", "lost_after"], ["throttled", "stale", "lost_before"]], ids=str
+)
+def test_what_goes_wrong_on_the_way_leaves_no_trace_in_the_normal_form(
+    connection: Connection, store_dsn: str, request: pytest.FixtureRequest, faults: list[str]
+) -> None:
+    found = []
+    for number, wrong in enumerate([[], faults]):
+        opened: list[Connection] = []
+
+        def connect(opened: list[Connection] = opened) -> Connection:
+            opened.append(psycopg.connect(store_dsn, autocommit=True))
+            return opened[-1]
+
+        house = House(connection, connect, f"normal-{number}-{len(faults)}-{faults[-1]}")
+        for key in ("1", "2", "3"):
+            house.invoice(key)
+        house.erp.faults = list(wrong)
+        house.pay("several", i1="40.00", i2="100.00")
+        house.pay("too much", i3="200.00")
+        house.drain()
+        with psycopg.connect(store_dsn) as reading:
+            found.append(normal_form(StoredJournal(reading), house.system))
+        for one in opened:
+            one.close()
+    clean, troubled = found
+    assert msgspec.structs.replace(troubled, system=clean.system) == clean
+    assert [effect[0] for effect in clean.effects] == ["several"]
+    assert clean.intents["too much"] != "done"
+    assert clean.digest == troubled.digest
 
 
 def test_a_busy_house_verifies(house: House, store_dsn: str) -> None:

@@ -76,6 +76,27 @@ def verify(
         raise SystemExit(1)
 
 
+@replay.command()
+@of_archive
+@of_system
+@as_json
+@click.pass_obj
+def normal(settings: tuple[Config, Path], archive: Path | None, system: str | None, json_: bool) -> None:  # noqa: FBT001
+    """The normal form: documents, effects and lives without attempts and times. Two runs of one work agree in it."""
+    import msgspec
+
+    from engine.flow.replay.normal import normal_form
+
+    with opened(settings, archive, system) as (journal, systems, _):
+        found = [normal_form(journal, name) for name in systems]
+    if json_:
+        click.echo(json.dumps([{**msgspec.to_builtins(one), "digest": one.digest} for one in found], indent=2))
+    for one in found if not json_ else ():
+        click.echo(
+            f"{one.system}: {len(one.documents)} documents, {len(one.effects)} effects, digest {one.digest[:16]}"
+        )
+
+
 for _verb in (
     looking_back.as_of,
     looking_back.timeline,
