@@ -4,6 +4,7 @@ The entries are written by the real rules (`benchmarks.replay.lives`), copied in
 from there, and then read from Parquet alone. Everything is measured in one run. See docs/benchmarks.md.
 """
 
+import gc
 import json
 import resource
 import shutil
@@ -87,6 +88,7 @@ def _measured(entries: int, peers: Path, place: Path) -> dict[str, int]:
 
 def _fill(connection: psycopg.Connection[Any], entries: int) -> None:
     connection.execute("INSERT INTO system (name, connector) VALUES (%s, 'none')", (SYSTEM,))
+    gc.disable()  # lives end and are freed; nothing else is left behind
     writer = Writer(SYSTEM)
     done = 0
     for part in journal(writer, entries):

@@ -4,8 +4,10 @@
 question; what they came to is compared document by document and field by field, and life by life.
 """
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, cast
 
 import msgspec
 import psycopg
+import structlog
 
 from engine.app import registry
 from engine.app.config import SystemConfig, policy_of
@@ -72,6 +75,7 @@ def under_mapping(chosen: SystemConfig, capture: Path, other: ErpMapping) -> Ite
 
     mine = registry.connector(chosen.connector).mapping
     with (
+        _only_warnings(),
         tempfile.TemporaryDirectory(prefix="arsync-mapping-") as place,
         Cluster(Path(place) / "postgres", settings={"fsync": "off"}) as cluster,
     ):
@@ -83,6 +87,17 @@ def under_mapping(chosen: SystemConfig, capture: Path, other: ErpMapping) -> Ite
             for name, mapping in (("now", mine), ("then", other))
         ]
     yield from compared(*made)
+
+
+@contextmanager
+def _only_warnings() -> Iterator[None]:
+    """The pipeline's reports of its progress belong to a daemon's log."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def compared(now: dict[str, dict[str, str]], then: dict[str, dict[str, str]]) -> Iterator[Apart]:
