@@ -27,6 +27,7 @@ from engine.ports.target import Guard, Target
 from engine.rules.desk import Decision, View
 from engine.rules.policy import Policy
 from engine.store import brake, letters, outbox
+from engine.store.position import told_until
 from engine.store.unit import Connection, unit_of_work
 from engine.store.unit import Unit as Work
 from statemachines import CommandState
@@ -300,7 +301,10 @@ class Dispatcher:
                 intents=[subject] if timer is Timer.STILL_UNKNOWN else (),
                 conflicts=[subject] if timer is Timer.APPLY_CHOICE else (),
             )
-            _report(self._system, take_event(work, view, TimerFired(timer, subject, now), self._policy))
+            fired = TimerFired(timer, subject, now)
+            if timer is Timer.ECHO_OVERDUE and (told := told_until(work.cursor, self._system)) is not None:
+                fired = msgspec.structs.replace(fired, told_until=told)
+            _report(self._system, take_event(work, view, fired, self._policy))
 
     def _store(self) -> Connection:
         if self._connection is None or self._connection.closed:

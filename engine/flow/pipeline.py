@@ -83,6 +83,7 @@ class Pipeline:
         )
         self._pending_count = len(pending)
         self._behind = True
+        self._alive: dt.datetime | None = None
 
     @property
     def position(self) -> StoredPosition:
@@ -97,14 +98,24 @@ class Pipeline:
         """
         self.catch_up()
         self._finish(list(self._grouper.feed(batch.records)), batch.resume)
+        self._alive = None if batch.records else self._clock()
         return len(batch.records)
 
-    def settle(self) -> None:
-        """The source is quiet: close the transactions whose end nobody announces."""
+    def settle(self, *, ended: bool = False) -> None:
+        """The source is quiet: close the transactions whose end nobody announces, and note that nothing else was to
+        be told. Only a sign of life that came through the log shows that; one that has `ended` tells nothing more.
+        """
         units = list(self._grouper.settle())
         if units:
             self._grouper.emitted = True
             self._finish(list(units), self._position.resume)
+        until = self._clock() if ended else self._alive
+        known = self._position.told_until
+        if until is not None and self._position.whole and (known is None or known < until):
+            moved = msgspec.structs.replace(self._position, told_until=until)
+            with self._unit(self._clock()) as work:
+                position.save_position(work.cursor, self._system, moved, work.now)
+            self._position = moved
 
     def catch_up(self) -> None:
         """Assemble again what a snapshot or a look-up left to do, page by page."""
@@ -230,7 +241,7 @@ class Pipeline:
             self._apply(work, [unit for unit in units if unit.snapshot is None])
             moved = self._moved(units)
             if last:
-                moved = msgspec.structs.replace(moved, resume=resume)
+                moved = msgspec.structs.replace(moved, resume=resume, told_until=_told_until(moved, now))
                 self._save_pending(work)
             position.save_position(work.cursor, self._system, moved, now)
         self._position = moved
@@ -412,3 +423,11 @@ class Pipeline:
 
     def _batch(self, work: Work) -> Batch:
         return Batch(work.cursor, self._mapping, self._relations, self._near)
+
+
+def _told_until(moved: StoredPosition, now: dt.datetime) -> dt.datetime | None:
+    """Until when the ERP's word is known: by the time of its last transaction, which its own clock may put ahead."""
+    if not moved.whole or not moved.source_us:
+        return moved.told_until
+    last = min(dt.datetime.fromtimestamp(moved.source_us / 1e6, dt.UTC), now)
+    return last if moved.told_until is None else max(moved.told_until, last)

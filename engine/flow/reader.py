@@ -130,13 +130,13 @@ class Reader:
             if batch is not None:
                 self._take(source, pipeline, batch)
                 quiet_since = time.monotonic()
-            elif source.exhausted:
-                if self._reading.until_end:
-                    break
-                stop.wait(0.2)
+            elif source.exhausted and self._reading.until_end:
+                break
             elif time.monotonic() - quiet_since > self._reading.quiet:
-                pipeline.settle()
+                pipeline.settle(ended=source.exhausted)
                 quiet_since = time.monotonic()
+            elif source.exhausted:
+                stop.wait(0.2)
         if source.exhausted:
             pipeline.settle()
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from engine.model.commands import Found, Outcome
 from engine.model.documents import Customer, Invoice, Paper
@@ -77,11 +78,15 @@ class Timer(StrEnum):
 
 class TimerFired(msgspec.Struct, frozen=True, tag="timer"):
     """The time has come. `subject` is a command's key, for `still_unknown` an intent's id, for `apply_choice` a
-    conflict's."""
+    conflict's.
+
+    `told_until`: the change stream has told everything that the ERP did until then; asked for where silence counts.
+    """
 
     timer: Timer
     subject: str
     at: dt.datetime
+    told_until: dt.datetime | UnsetType = UNSET
 
 
 class ChoiceMade(msgspec.Struct, frozen=True, tag="choice"):

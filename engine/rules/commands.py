@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec import UnsetType
 
 from engine.model.commands import Outcome, OutcomeKind
 from engine.model.events import KeyLookedUp, OutcomeReceived, Timer, TimerFired
@@ -43,7 +44,7 @@ def take_timer(desk: Desk, fired: TimerFired) -> None:
         desk.move_command(command.key, "lose_answer", fence=command.fence + 1, due_at=fired.at)
     elif fired.timer is Timer.RETRY_STALE and command.state == CommandState.STALE:
         recheck_command(desk, command.key, fired.at)
-    elif fired.timer is Timer.ECHO_OVERDUE and command.state == CommandState.ACCEPTED:
+    elif fired.timer is Timer.ECHO_OVERDUE and command.state == CommandState.ACCEPTED and _was_told(command, fired):
         desk.move_command(command.key, "expire")
         shown = sum(command.echoed.values(), Decimal(0))
         sentence = (
@@ -52,6 +53,11 @@ def take_timer(desk: Desk, fired: TimerFired) -> None:
         )
         kind = ConflictKind.PARTLY_DONE if shown else ConflictKind.ECHO_MISSING
         _stop(desk, command, kind, "echo.overdue", sentence, fired.at, keep_matches=True)
+
+
+def _was_told(command: CommandRecord, fired: TimerFired) -> bool:
+    """Whether the echo would have been read by now: the silence of a change stream that stands still says nothing."""
+    return isinstance(fired.told_until, UnsetType) or fired.told_until >= command.due_at
 
 
 def _send(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:

@@ -19,6 +19,8 @@ from engine.rules.desk import Desk, plain
 from engine.rules.facts import erp_side, facts_at
 from engine.rules.policy import Choice
 
+_EACH_TIME = (ConflictKind.ERP_REVERSED,)
+"""What happened is told each time that it happens: it is another amount, and the earlier one is gone all the same."""
 _PRECEDENCE = {kind: place for place, kind in enumerate(ConflictKind)}
 
 
@@ -71,7 +73,7 @@ def raise_conflict(
     choice = wanted if wanted in able else Choice.HOLD
     if known is not None:
         return Choice.HOLD if known.open else choice
-    same = _still_open(desk, made)
+    same = None if problem.kind in _EACH_TIME else _still_open(desk, made)
     if same is not None:
         _refresh(desk, same, made)
         return Choice.HOLD

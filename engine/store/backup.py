@@ -104,7 +104,7 @@ def _start_anew(connection: psycopg.Connection[Any], now: dt.datetime, made_at: 
     for (system,) in connection.execute("SELECT name FROM system ORDER BY name").fetchall():
         with unit_of_work(connection, system, now) as work:
             work.note(Entry(f"{system}/config", "config", now, {"restored": {"made_at": made_at}}))
-    connection.execute("UPDATE source_position SET resume = NULL, snapshot_complete = false")
+    connection.execute("UPDATE source_position SET resume = NULL, snapshot_complete = false, told_until = NULL")
     connection.execute("DELETE FROM pending_record")
     connection.execute("UPDATE command SET lease_owner = NULL, lease_until = NULL")
     connection.execute("UPDATE system SET restored_at = %s", (now,))

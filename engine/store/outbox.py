@@ -88,10 +88,16 @@ def release(cursor: Cursor[Any], system: str, owner: str, key: str | None = None
 
 
 def look_at_clock(cursor: Cursor[Any], system: str, now: dt.datetime, waited_since: dt.datetime) -> Due:
-    """What is due by time alone. Intents wait for their documents since `waited_since` at the longest."""
+    """What is due by time alone. Intents wait for their documents since `waited_since` at the longest.
+
+    An echo is overdue when the change stream has told everything until then without it, not while it stands still.
+    """
     cursor.execute(
         """SELECT state, key, created_at AS since FROM command WHERE system = %(system)s AND current
-             AND ((state IN ('stale', 'accepted') AND due_at <= %(now)s)
+             AND ((state = 'stale' AND due_at <= %(now)s)
+                  OR (state = 'accepted' AND due_at <= %(now)s AND due_at <= coalesce(
+                    (SELECT coalesce(told_until, 'epoch') FROM source_position p WHERE p.system = %(system)s),
+                    %(now)s))
                   OR (state = 'sent' AND (lease_until IS NULL OR lease_until < %(now)s)))
            UNION ALL
            SELECT state, id, received_at FROM intent

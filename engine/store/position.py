@@ -16,7 +16,10 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class StoredPosition(msgspec.Struct, frozen=True):
-    """Where a system's source stands. `snapshot` is being read, or, when `snapshot_complete`, was read last."""
+    """Where a system's source stands. `snapshot` is being read, or, when `snapshot_complete`, was read last.
+
+    Everything that the ERP did until `told_until` has been told; None until something was.
+    """
 
     epoch: str
     resume: dict[str, Any] | None
@@ -25,12 +28,18 @@ class StoredPosition(msgspec.Struct, frozen=True):
     snapshot: str | None = None
     snapshot_complete: bool = False
     updated_at: dt.datetime | None = None
+    told_until: dt.datetime | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether a snapshot is told to its end, or the log was read from its beginning."""
+        return self.snapshot_complete or (self.snapshot is None and self.commit > 0)
 
 
 def load_position(cursor: Cursor[Any], system: str) -> StoredPosition | None:
     """The stored position, or None before the first batch."""
     row = cursor.execute(
-        """SELECT epoch, resume, commit_lsn, source_us, snapshot, snapshot_complete, updated_at
+        """SELECT epoch, resume, commit_lsn, source_us, snapshot, snapshot_complete, updated_at, told_until
            FROM source_position WHERE system = %s""",
         (system,),
     ).fetchone()
@@ -41,14 +50,23 @@ def save_position(cursor: Cursor[Any], system: str, position: StoredPosition, no
     """Replace the stored position."""
     cursor.execute(
         """INSERT INTO source_position
-             (system, epoch, resume, commit_lsn, source_us, snapshot, snapshot_complete, updated_at)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+             (system, epoch, resume, commit_lsn, source_us, snapshot, snapshot_complete, updated_at, told_until)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
            ON CONFLICT (system) DO UPDATE SET epoch = EXCLUDED.epoch, resume = EXCLUDED.resume,
              commit_lsn = EXCLUDED.commit_lsn, source_us = EXCLUDED.source_us, snapshot = EXCLUDED.snapshot,
-             snapshot_complete = EXCLUDED.snapshot_complete, updated_at = EXCLUDED.updated_at""",
+             snapshot_complete = EXCLUDED.snapshot_complete, updated_at = EXCLUDED.updated_at,
+             told_until = EXCLUDED.told_until""",
         (system, position.epoch, Jsonb(position.resume), position.commit, position.source_us, position.snapshot,
-         position.snapshot_complete, now),
+         position.snapshot_complete, now, position.told_until),
     )  # fmt: skip
+
+
+def told_until(cursor: Cursor[Any], system: str) -> dt.datetime | None:
+    """Until when everything was told: 1970 before anything was, None for a system that has no source."""
+    row = cursor.execute(
+        "SELECT coalesce(told_until, 'epoch') FROM source_position WHERE system = %s", (system,)
+    ).fetchone()
+    return row[0] if row else None
 
 
 def load_pending(cursor: Cursor[Any], system: str) -> list[Record]:

@@ -58,6 +58,7 @@ class SourcePosition(SQLModel, table=True):
     """How far a system's changes were read; committed with their effects.
 
     `commit_lsn` is the last applied transaction's end, `snapshot` the snapshot that is being read or was read last.
+    Everything that the ERP did until `told_until` has been told.
     """
 
     __tablename__ = "source_position"
@@ -69,6 +70,7 @@ class SourcePosition(SQLModel, table=True):
     snapshot: str | None = None
     snapshot_complete: bool = False
     updated_at: dt.datetime = Field(sa_column=_time())
+    told_until: dt.datetime | None = Field(default=None, sa_column=_time(nullable=True))
 
 
 class PendingRecord(SQLModel, table=True):

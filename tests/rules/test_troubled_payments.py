@@ -98,6 +98,20 @@ def test_money_whose_echo_is_missing_stays_claimed_while_people_look(script: Scr
     assert script.view.intents["pay-2"].reason == "concurrent_claims"
 
 
+def test_an_echo_is_missed_only_when_the_change_stream_would_have_told_it(script: Script) -> None:
+    """The stream stands still: for how long ever, its silence says nothing about the ERP."""
+    script.submit("60.00")
+    script.send()
+    script.answer(OutcomeKind.ACCEPTED)
+    due = NOW + script.policy.settle_time
+    for told_until, later in ((due - dt.timedelta(seconds=1), dt.timedelta(days=2)), (NOW, dt.timedelta(hours=1))):
+        decision = script.play(TimerFired(Timer.ECHO_OVERDUE, KEY, NOW + later, told_until))
+        assert (decision.effects, script.states) == ([], ("matched", "planned", "accepted"))
+    script.play(TimerFired(Timer.ECHO_OVERDUE, KEY, due + dt.timedelta(hours=1), due))
+    assert script.conflicts == ["echo_missing"]
+    assert script.states[1:] == ("held", "overdue")
+
+
 def test_an_effect_after_the_intent_was_refused_is_a_late_effect(script: Script) -> None:
     script.policy = Policy(choices={ConflictKind.ECHO_MISSING: Choice.ACCEPT_ERP})
     script.submit()
@@ -231,6 +245,18 @@ def test_money_that_is_taken_back_twice_is_told_twice(script: Script) -> None:
         script.told(part("100.00", item=item, left="0"))
         script.told(invoice())
     assert script.conflicts == ["erp_reversed", "erp_reversed"]
+
+
+def test_money_that_is_taken_back_again_while_people_look_is_a_conflict_of_its_own(script: Script) -> None:
+    """Each says how much is gone: 40 of the first time are not the 20 of the second."""
+    script.policy = Policy(choices={ConflictKind.ERP_REVERSED: Choice.HOLD})
+    script.submit("60.00")
+    script.send()
+    script.told(part("60.00", left="40.00"))
+    script.told(part("20.00", left="80.00"))
+    script.told(invoice())
+    found = [c for c in script.view.conflicts.values() if c.kind is ConflictKind.ERP_REVERSED]
+    assert sorted((c.amount, c.state) for c in found) == [(Decimal("20.00"), "held"), (Decimal("40.00"), "held")]
 
 
 def test_a_claimed_command_is_decided_once_more_on_the_documents_as_they_stand(script: Script) -> None:

@@ -157,14 +157,17 @@ def _contradicted(case: Case) -> bool:
 
 
 def _missing(case: Case) -> bool:
-    """The ERP said that it took it, and its effect does not stand where arsync has read to."""
-    until = case.at - SETTLE
-    if not case.evidence.call(case.key, case.at, "accepted", "found"):
+    """The ERP said that it took it, and when the time for its effect was over, the effect did not stand there: not
+    that arsync had not read it yet."""
+    said = [c.at for c in case.evidence.calls if c.key == case.key and c.said in ("accepted", "found")]
+    before = [at for at in said if at <= case.at - SETTLE]
+    if not before:
         return False
+    until = max(before) + SETTLE
     match case.intent:
         case asked.ApplyPayment():
             shown = {
-                invoice: facts.shown(case.key) if (facts := case.evidence.facts_at(invoice, case.position)) else ZERO
+                invoice: facts.shown(case.key) if (facts := case.evidence.facts_then(invoice, until)) else ZERO
                 for invoice in case.evidence.parts(case.intent)
             }
             return any(

@@ -10,6 +10,7 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import Any
 
+from engine.model import intents as asked
 from engine.model.commands import command_key
 from engine.model.intents import Allocation, Intent
 from tests.simulation.books import ZERO, Facts, Moment
@@ -37,6 +38,7 @@ class Evidence:
         self.raised_at: dict[str, int] = {}
         self.ends: defaultdict[str, list[tuple[dt.datetime, str]]] = defaultdict(list)
         self.confirmed: dict[str, int] = {}
+        self._echoed: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         self._read_journal()
         self.effects: defaultdict[str, list[Commit]] = defaultdict(list)
         for commit in self.books.db.log:
@@ -73,6 +75,8 @@ class Evidence:
                     self.ends[effect["subject"]].append((at, effect["destination"]))
                 elif effect["type"] == "moved" and effect["destination"] == "confirmed":
                     self.confirmed[effect["subject"]] = position
+                elif effect["type"] == "echoed":
+                    self._echoed[effect["invoice"], position].add(effect["command"])
 
     # The AR side's history.
 
@@ -99,6 +103,12 @@ class Evidence:
         """An invoice as the ERP had it at a position of its log."""
         moments = self.books.history.get(invoice, [])
         place = bisect_right([moment.lsn for moment in moments], position)
+        return moments[place - 1].facts if place else None
+
+    def facts_then(self, invoice: str, at: dt.datetime) -> Facts | None:
+        """An invoice as the ERP had it at a time."""
+        moments = self.books.history.get(invoice, [])
+        place = bisect_right([moment.at for moment in moments], at)
         return moments[place - 1].facts if place else None
 
     def moments(self, invoice: str, after: int, until: int) -> list[Moment]:
@@ -132,12 +142,33 @@ class Evidence:
         strayed = []
         for moment in self.moments(invoice, since, until):
             now, before = _decisive(moment.facts), _decisive(previous)
-            if moment.key is not None:
+            if moment.key is not None or self._as_asked(invoice, moment, previous):
                 expected = tuple(_followed(e, b, n) for e, b, n in zip(expected, before, now, strict=True))
             if now != expected:
                 strayed.append(moment)
             previous = moment.facts
         return strayed
+
+    def _as_asked(self, invoice: str, moment: Moment, before: Facts | None) -> bool:
+        """Whether somebody else did just what intents under way had asked for: that surprises nobody.
+
+        What has no place for a key cannot be told from our own write. Which intents were under way arsync reports;
+        that the change is theirs, and nothing else, is held against the ERP's history.
+        """
+        now, keys = moment.facts, self._echoed.get((invoice, moment.lsn), set())
+        if not keys or now is None or before is None:
+            return False
+        intents = [self.asked[name].intent for name in self.asked if self.key(name) in keys]
+        left = before.balance
+        blocked = before.blocked
+        for intent in intents:
+            left += _moved_as_asked(intent, self.key(intent.id), before, now)
+            if isinstance(intent, asked.RaiseDispute | asked.RejectDispute):
+                blocked = isinstance(intent, asked.RaiseDispute)
+        same = (before.customer, before.total) == (now.customer, now.total)
+        moved = left != before.balance
+        schedule = moved or (before.phase, before.schedule) == (now.phase, now.schedule)
+        return same and schedule and (left, blocked) == (now.balance, now.blocked)
 
     def still_drifted(self, invoice: str, since: int, until: int) -> bool:
         """Whether it is so at `until`, and the facts are others than at `since`: what came back is no surprise."""
@@ -165,6 +196,17 @@ class Evidence:
             c.key == key and c.at <= until and c.said in said and (reason is None or c.reason == reason)
             for c in self.calls
         )
+
+
+def _moved_as_asked(intent: Intent, key: str, before: Facts, now: Facts) -> Decimal:
+    """What an intent asked for adds to an invoice's balance, as far as it happened between two moments."""
+    old, new = {line.item: line for line in before.lines}, {line.item: line for line in now.lines}
+    if isinstance(intent, asked.ReverseApplication):
+        return old[intent.item].amount if intent.item in old and intent.item not in new else ZERO
+    if isinstance(intent, asked.ApplyReceipt):
+        applied = [line for item, line in new.items() if item not in old and line.text == intent.receipt]
+        return -sum((line.amount for line in applied), ZERO)
+    return min(before.shown(key) - now.shown(key), ZERO)  # what is taken back nobody had asked for
 
 
 def invoice_key(name: str) -> str:

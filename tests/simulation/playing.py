@@ -32,7 +32,7 @@ from tests.simulation.world import CONNECTIONS, World
 
 SIZE = 100
 """Invoices of one world: small enough for its story to be read, large enough for customers to have several."""
-PROTECTIONS = ("token-guard", "find-before-resend", "echo-by-content", "transaction-grouping")
+PROTECTIONS = ("token-guard", "find-before-resend", "echo-by-content", "transaction-grouping", "stream-progress")
 _DAEMON, _SECRET = "arsync_daemon", "only-for-tests"
 _TOGETHER = 8
 """Worlds that stand in a database at once."""

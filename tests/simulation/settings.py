@@ -51,7 +51,8 @@ class Stage:
     """One world's settings: its ERP, how its changes are told, and what policy arsync has.
 
     `borders`: transaction borders are announced. `gaps`: the change stream is lost now and then and a new snapshot
-    takes its place, so that what happened meanwhile is only seen in what it left.
+    takes its place, so that what happened meanwhile is only seen in what it left. `silences`: how often it stands
+    still for longer than an echo may take.
     """
 
     number: int
@@ -63,6 +64,7 @@ class Stage:
     policy_name: str
     faults: float
     crashes: float
+    silences: float
 
     @property
     def policy(self) -> Policy:
@@ -107,4 +109,5 @@ def stage_for(seed: int, number: int, invoices: int) -> Stage:
         policy_name=dice.choice(policies),
         faults=dice.choice((0.1, 0.25, 0.5)),
         crashes=dice.choice((0.0, 0.002, 0.006, 0.015)),
+        silences=dice.choice((0.0, 0.0, 0.004)),
     )

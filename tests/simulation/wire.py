@@ -162,6 +162,11 @@ class Stream:
         self._observe = observe
 
     @property
+    def at(self) -> int:
+        """How far it has read."""
+        return self._at
+
+    @property
     def at_end(self) -> bool:
         """Whether everything on the wire was read."""
         return self._at >= len(self._wire.records)

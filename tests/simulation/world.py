@@ -13,6 +13,7 @@ import psycopg
 from engine.app.wiring import enter_system
 from engine.flow.dispatcher import Dispatcher
 from engine.flow.pipeline import Pipeline
+from engine.ports.source import SourceBatch
 from engine.store.position import StoredPosition, load_position
 from tests.simulation.api import Api
 from tests.simulation.ar_side import ArSide
@@ -27,7 +28,9 @@ from tests.simulation.wire import Stream, Wire
 WORKERS = 2
 CONNECTIONS = 2 + WORKERS
 LAG = 20.0
-"""Seconds that the change stream is behind at most, well below the time that arsync gives an echo."""
+"""Seconds that the change stream is behind at most while it flows, well below the time that an echo may take."""
+HEARTBEAT = 10.0
+"""Seconds between two signs of life of a change stream in which nothing else comes."""
 TICKS = 2.5
 """Deeds in a world for each of its invoices."""
 
@@ -66,6 +69,9 @@ class World:
         """Up to where arsync had read, from when on."""
         self.crashes: list[tuple[dt.datetime, str]] = []
         self.delivered = 0
+        self.silent_for = 0
+        """Ticks for which the change stream still stands still."""
+        self._alive = self.clock.now
         self._epochs = 1
         self._depth = 0
         self._noted: StoredPosition | None = None
@@ -113,8 +119,13 @@ class World:
         dice = self.dice
         if dice.random() < self.stage.crashes:
             self.point.arm(dice.randrange(12))
-        if (self.clock.now - self._caught_up).total_seconds() > LAG:
+        if self.silent_for:
+            self.silent_for -= 1
+            self.pass_time(dice.uniform(0.0, 25.0))
+        elif (self.clock.now - self._caught_up).total_seconds() > LAG:
             self.deliver(100_000)
+        elif dice.random() < self.stage.silences:
+            self.silent_for = dice.randrange(5, 30)
         roll = dice.random()
         if roll < 0.40:
             self.people.work()
@@ -136,6 +147,7 @@ class World:
 
     def _calm(self) -> None:
         """Nobody does anything any more; whatever is under way comes to its end."""
+        self.silent_for = 0
         self.api.calm = self.wire.calm = True
         self.point.disarm()
         self.ar.settle(self._connections[1])
@@ -210,14 +222,22 @@ class World:
         return worker
 
     def deliver(self, most: int) -> None:
-        """The change stream brings the next records."""
+        """The change stream brings the next records, or a sign of life, unless it stands still."""
+        if self.silent_for:
+            if "stream-progress" in self.without:
+                self.pipeline._alive = self.clock()
+                self.pipeline.settle()
+            return
         self.wire.pump()
         batch = self.source.poll(most)
         if self.source.at_end:
             self._caught_up = self.clock.now
         if batch is not None:
             self.pipeline.take(batch)
-        elif not self.stage.borders:
+        else:
+            if (self.clock.now - self._alive).total_seconds() >= HEARTBEAT:
+                self._alive = self.clock.now
+                self.pipeline.take(SourceBatch([], {"at": self.source.at}))
             self.pipeline.settle()
         self._note_known()
 
