@@ -207,13 +207,8 @@ def _stale(case: Case) -> bool:
     if invoice is None:
         return False
     since = evidence.asked[case.intent.id].positions.get(invoice)
-    before = [
-        evidence.raised_at.get(other["id"], 0)
-        for other in evidence.conflicts
-        if other["intent"] == case.intent.id and other["choice"] == "rebase" and other["id"] != case.conflict["id"]
-        and (other["detected_at"], evidence.raised_at.get(other["id"], 0))
-        < (case.conflict["detected_at"], case.position)
-    ]  # fmt: skip
+    rebased = evidence.rebased_at[case.intent.id]
+    before = [position for at, position in rebased if (at, position) < (case.at, case.position)]
     if since is None and not before:
         return True  # the author named a version that nobody ever told
     return bool(evidence.drift(invoice, max([*before, since or 0]), case.position))
@@ -284,7 +279,7 @@ def _dispute_settled(case: Case) -> bool:
     return any(
         getattr(other.intent, "dispute", None) == dispute
         and name != case.intent.id
-        and case.evidence.state_at(name, case.at) in ("planned", "done", "held")
+        and case.evidence.was(name, case.at, "planned", "done", "held")
         for name, other in case.evidence.asked.items()
     )
 

@@ -59,10 +59,7 @@ def _judge_blind_writes(evidence: Evidence, verdict: Verdict, name: str, told: l
         return
     written = _written_at(evidence, key)
     for invoice, since in item.positions.items():
-        seen = [
-            evidence.raised_at[c["id"]] for c in told if c["choice"] == "rebase" and c["id"] in evidence.raised_at
-        ]
-        seen = [position for position in seen if position < effects[0].lsn]
+        seen = [position for _, position in evidence.rebased_at[name] if position < effects[0].lsn]
         if since is None and not seen:
             verdict.missed.append(("it was written on a version that nobody ever told", invoice, name))
         elif evidence.still_drifted(invoice, max([*seen, since or 0]), written):

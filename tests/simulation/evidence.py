@@ -34,10 +34,13 @@ class Evidence:
         self.customers = self._records("customer", "key")
         self.commands: dict[str, Json] = self._records("command", "key", "AND current")
         self.conflicts: list[Json] = list(self._records("conflict", "id").values())
+        self._conflict = {str(conflict["id"]): conflict for conflict in self.conflicts}
         self._known_at = [at for at, _ in world.known]
         self.raised_at: dict[str, int] = {}
         self.ends: defaultdict[str, list[tuple[dt.datetime, str]]] = defaultdict(list)
         self.confirmed: dict[str, int] = {}
+        self.rebased_at: defaultdict[str, list[tuple[dt.datetime, int]]] = defaultdict(list)
+        """By intent, when and at which position it was decided again on the ERP's word of then."""
         self._echoed: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         self._read_journal()
         self.effects: defaultdict[str, list[Commit]] = defaultdict(list)
@@ -73,10 +76,17 @@ class Evidence:
                     self.raised_at[effect["conflict"]] = position
                 elif effect["type"] == "moved" and effect["machine"] == "intent":
                     self.ends[effect["subject"]].append((at, effect["destination"]))
+                elif effect["type"] == "moved" and effect["destination"] == "applied":
+                    self._note_applied(effect["subject"], at, position)
                 elif effect["type"] == "moved" and effect["destination"] == "confirmed":
                     self.confirmed[effect["subject"]] = position
                 elif effect["type"] == "echoed":
                     self._echoed[effect["invoice"], position].add(effect["command"])
+
+    def _note_applied(self, conflict: str, at: dt.datetime, position: int) -> None:
+        record = self._conflict[conflict]
+        if record["choice"] == "rebase":
+            self.rebased_at[str(record["intent"])].append((at, position))
 
     # The AR side's history.
 
@@ -87,6 +97,10 @@ class Evidence:
     def parts(self, intent: Intent) -> dict[str, Allocation]:
         """What an intent takes off which invoice, by the invoice's key."""
         return {invoice_key(part.invoice): part for part in intent.parts}
+
+    def was(self, intent: str, at: dt.datetime, *states: str) -> bool:
+        """Whether arsync had ever reported an intent so by then."""
+        return any(state in states and when <= at for when, state in self.ends[intent])
 
     def state_at(self, intent: str, at: dt.datetime) -> str:
         """What arsync reported of an intent then."""

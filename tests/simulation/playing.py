@@ -127,7 +127,7 @@ def _play(address: tuple[str, str, str], seed: int, stage: Stage, without: froze
         store = _STORES[address] = _Store(address)
     name = f"sim-{stage.number}"
     store.make_room_for(name)
-    world = World(store.connections, name, seed, stage, without)
+    world = World(store.connections, store.connect, name, seed, stage, without)
     try:
         world.run()
     except Exception:  # noqa: BLE001 - whatever the engine raises is what this run is there to find
@@ -170,12 +170,14 @@ class _Store:
             if known is None:
                 connection.execute(f"CREATE DATABASE {database} TEMPLATE arsync")
         self._owner = psycopg.connect(_on(owner, database), autocommit=True)
-        self.connections = [
-            FragileConnection.connect(_on(daemon, database), autocommit=True, prepare_threshold=2)
-            for _ in range(CONNECTIONS)
-        ]
+        self._daemon = _on(daemon, database)
+        self.connections = [self.connect() for _ in range(CONNECTIONS)]
         self._systems: set[str] = set()
         self._empty()
+
+    def connect(self) -> FragileConnection:
+        """One more connection, as the daemon's role."""
+        return FragileConnection.connect(self._daemon, autocommit=True, prepare_threshold=2)
 
     def make_room_for(self, system: str) -> None:
         """Nothing of this system is there, and not too much of others."""

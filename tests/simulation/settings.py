@@ -52,7 +52,8 @@ class Stage:
 
     `borders`: transaction borders are announced. `gaps`: the change stream is lost now and then and a new snapshot
     takes its place, so that what happened meanwhile is only seen in what it left. `silences`: how often it stands
-    still for longer than an echo may take.
+    still for longer than an echo may take, `outages`: how often the store goes away, `choices`: how often people
+    choose about a conflict.
     """
 
     number: int
@@ -65,6 +66,8 @@ class Stage:
     faults: float
     crashes: float
     silences: float
+    outages: float
+    choices: float
 
     @property
     def policy(self) -> Policy:
@@ -110,4 +113,6 @@ def stage_for(seed: int, number: int, invoices: int) -> Stage:
         faults=dice.choice((0.1, 0.25, 0.5)),
         crashes=dice.choice((0.0, 0.002, 0.006, 0.015)),
         silences=dice.choice((0.0, 0.0, 0.004)),
+        outages=dice.choice((0.0, 0.0, 0.01)),
+        choices=dice.choice((0.0, 0.02, 0.06)),
     )

@@ -5,7 +5,7 @@ again from the store, as a new process would.
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
 import psycopg
@@ -15,6 +15,7 @@ from engine.flow.dispatcher import Dispatcher
 from engine.flow.pipeline import Pipeline
 from engine.ports.source import SourceBatch
 from engine.store.position import StoredPosition, load_position
+from tests.simulation.analyst import Analyst
 from tests.simulation.api import Api
 from tests.simulation.ar_side import ArSide
 from tests.simulation.books import Books
@@ -40,13 +41,15 @@ class World:
 
     def __init__(
         self,
-        connections: Sequence[FragileConnection],
+        connections: list[FragileConnection],
+        reopen: Callable[[], FragileConnection],
         system: str,
         seed: int,
         stage: Stage,
         without: frozenset[str] = frozenset(),
     ) -> None:
-        """`connections` to an empty store: the reader's, one for everybody else, and one for each worker."""
+        """`connections` to an empty store: the reader's, one for everybody else, and one for each worker. `reopen`
+        makes another one."""
         self.system, self.stage, self.without = system, stage, without
         self.clock = Clock()
         self.dice = Random(f"world/{seed}/{stage.number}")
@@ -65,6 +68,7 @@ class World:
         self.api.finds_nothing = "find-before-resend" in without
         self.ar = ArSide(system, self.books, self.dice, self.clock, stage.policy, self._position)
         self.people = People(self.books, stage.temper, self.dice, self.ar.wanted, self.ar.hot)
+        self.analyst = Analyst(system, self.dice, self.clock, stage.policy, self.pass_time)
         self.known: list[tuple[dt.datetime, int]] = []
         """Up to where arsync had read, from when on."""
         self.crashes: list[tuple[dt.datetime, str]] = []
@@ -78,6 +82,7 @@ class World:
         self._caught_up = self.clock.now
         self._steps: dict[str, list[tuple[str, int]]] | None = None
         self._connections = connections
+        self._reopen = reopen
         for connection in connections:
             connection.point = self.point
         enter_system(self._connections[0], system, "simulated")
@@ -101,6 +106,13 @@ class World:
                 steps.append((str(trigger), 0 if commit is None else int(str(commit))))
         return self._steps
 
+    def _connect(self, place: int) -> FragileConnection:
+        """The connection at a place; a new one when it was closed."""
+        if self._connections[place].closed:
+            self._connections[place] = self._reopen()
+            self._connections[place].point = self.point
+        return self._connections[place]
+
     # Its life.
 
     def run(self) -> None:
@@ -119,6 +131,10 @@ class World:
         dice = self.dice
         if dice.random() < self.stage.crashes:
             self.point.arm(dice.randrange(12))
+        elif dice.random() < self.stage.outages:
+            self.point.arm(dice.randrange(12), store_only=True)
+        if dice.random() < self.stage.choices:
+            self._choose()
         if self.silent_for:
             self.silent_for -= 1
             self.pass_time(dice.uniform(0.0, 25.0))
@@ -130,16 +146,16 @@ class World:
         if roll < 0.40:
             self.people.work()
         elif roll < 0.48:
-            self.ar.ask(self._connections[1])
+            self._ask()
         elif roll < 0.60:
             self.deliver(dice.choice((1, 5, 40, 200)))
         elif roll < 0.93:
             self.pass_time(dice.choice((0.05, 0.2, 1.0)))
-            dice.choice(self.workers).step()
+            self._step(dice.randrange(WORKERS))
         elif roll < 0.985:
             self.pass_time(dice.choice((0.5, 3.0, 10.0)))
         elif roll < 0.995:
-            self.ar.settle(self._connections[1])
+            self._ask(anew=False)
             self.deliver(100_000)
             self.pass_time(dice.choice((20.0, 50.0)))
         else:
@@ -155,7 +171,7 @@ class World:
             before = self._fingerprint()
             for _ in range(400):
                 self.deliver(2000)
-                if not sum(worker.step() for worker in self.workers):
+                if not sum(self._step(place) for place in range(WORKERS)):
                     break
             self.pass_time(35.0)
             if before == self._fingerprint() and not self.api.queue and self._ended():
@@ -181,12 +197,23 @@ class World:
             )
             .fetchone()
         )
-        return row == (0,) and waiting == (0,)
+        chosen = (
+            self._connections[1]
+            .execute("SELECT count(*) FROM conflict WHERE system = %s AND state = 'chosen'", (self.system,))
+            .fetchone()
+        )
+        return row == (0,) and waiting == (0,) and chosen == (0,)
 
     # What arsync does.
 
     def start(self) -> None:
         """A new process: everything from the store."""
+        self._open_reader()
+        self.workers = [self._worker(place) for place in range(WORKERS)]
+        for worker in self.workers[:1]:
+            worker.recover()
+
+    def _open_reader(self) -> None:
         reader = self._connections[0]
         with reader.cursor() as cursor:
             stored = load_position(cursor, self.system)
@@ -205,17 +232,19 @@ class World:
             ),
             self._count,
         )
-        self.workers = [self._worker(place) for place in range(WORKERS)]
         self._noted = None
         self._note_known()
-        for worker in self.workers[:1]:
-            worker.recover()
 
     def _worker(self, place: int) -> Dispatcher:
-        connection = self._connections[2 + place]
         owner = f"{len(self.crashes)}/{place}"
         worker = Dispatcher(
-            lambda: connection, self.system, self.api, self.stage.policy, self.clock, owner=owner, versions=VERSIONS
+            lambda: self._connect(2 + place),
+            self.system,
+            self.api,
+            self.stage.policy,
+            self.clock,
+            owner=owner,
+            versions=VERSIONS,
         )
         if "find-before-resend" in self.without:
             worker._in_doubt = dt.timedelta(0)
@@ -229,6 +258,13 @@ class World:
                 self.pipeline.settle()
             return
         self.wire.pump()
+        try:
+            self._take(most)
+        except psycopg.OperationalError:
+            self._note_outage()
+            self._open_reader()
+
+    def _take(self, most: int) -> None:
         batch = self.source.poll(most)
         if self.source.at_end:
             self._caught_up = self.clock.now
@@ -240,6 +276,35 @@ class World:
                 self.pipeline.take(SourceBatch([], {"at": self.source.at}))
             self.pipeline.settle()
         self._note_known()
+
+    def _step(self, place: int) -> bool:
+        """One dispatcher works. When the store goes away under it, it goes on with another connection."""
+        try:
+            return self.workers[place].step()
+        except psycopg.OperationalError:
+            self._note_outage()
+            self._connections[2 + place].close()
+            return True
+
+    def _ask(self, *, anew: bool = True) -> None:
+        """The AR side asks for something, or (not `anew`) hands in again what was never answered."""
+        try:
+            if anew:
+                self.ar.ask(self._connections[1])
+            else:
+                self.ar.settle(self._connections[1])
+        except psycopg.OperationalError:
+            self._note_outage()
+
+    def _choose(self) -> None:
+        """People choose about a conflict; of what the store did not answer they know nothing."""
+        try:
+            self.analyst.work(self._connections[1])
+        except psycopg.OperationalError:
+            self._note_outage()
+
+    def _note_outage(self) -> None:
+        self.crashes.append((self.clock(), "the store goes away"))
 
     def _snapshot(self) -> None:
         """A new snapshot: of the same log, or, where the stream was lost, of a new epoch."""
@@ -277,9 +342,9 @@ class World:
         elif roll < 0.40:
             self.deliver(self.dice.choice((1, 20, 200)))
         elif roll < 0.48:
-            self.dice.choice(self.workers).step()
+            self._step(self.dice.randrange(WORKERS))
         elif roll < 0.52:
-            self.ar.ask(self._connections[1])
+            self._ask()
         self._depth -= 1
 
     def pass_time(self, seconds: float) -> None:
