@@ -91,7 +91,7 @@ def reconcile_system(
     """Hold one system's every document against its ERP's API, and write down what differs.
 
     Raises:
-        ConfigError: the system has no target.
+        ConfigError: the system has no target, or what differs could not be repaired.
         ConnectorError: the ERP cannot be asked now; nothing was written down.
         MirrorBehindError: the mirror does not come to where the ERP's log was.
     """
@@ -105,6 +105,13 @@ def reconcile_system(
     if stored is None:
         raise ConfigError(f"system {system} was never read", "start `arsync run` first")
     surveyor = open_surveyor(config, folder, system, chosen)
+    if repair and surveyor is None:
+        raise ConfigError(
+            f"the source of system {system} has no way to the ERP's database, so rows cannot be read again with "
+            "their position",
+            f"run `arsync reconcile {system}` without repair; what differs is mended by a new snapshot "
+            "(`arsync run --new-epoch`)",
+        )
     with closing(connector.open_target(chosen.target)) as target:
         try:
             mirror, log_ = StoreMirror(connection, system), SourceLog(connection, system, surveyor)

@@ -15,7 +15,8 @@ from engine.flow.pipeline import Pipeline
 from engine.model.change import Record, TransactionBegin, TransactionEnd, Unreadable
 from engine.ports.source import SourceBatch
 from engine.rules.policy import Policy
-from engine.store.unit import Connection
+from engine.store.letters import PARKING_DEFECTS, LetterKind, keep
+from engine.store.unit import Connection, unit_of_work
 from tests.flow.test_letters import message
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
@@ -86,6 +87,19 @@ def test_changes_are_retried_without_a_daemon(system: str, connection: Connectio
     ]  # fmt: skip
     rows = connection.execute("SELECT key FROM customer WHERE system = %s", (system,)).fetchall()
     assert rows == [("1",)]
+
+
+def test_a_command_that_was_parked_is_left_to_the_dispatcher_again(system: str, connection: Connection) -> None:
+    enter_system(connection, system, "tryton")
+    for _ in range(PARKING_DEFECTS):
+        with unit_of_work(connection, system, NOW) as work:
+            keep(work.cursor, system, NOW, LetterKind.COMMAND, origin="target", reason="the target failed",
+                 payload="{}", document="command/KEY")  # fmt: skip
+    (letter,) = listed(system)
+    assert (letter["kind"], letter["times"], letter["document"]) == ("command", PARKING_DEFECTS, "command/KEY")
+    done = call("retry", str(letter["id"]), "--json")
+    assert (done.exit_code, json.loads(done.stdout)[0]["told"]) == (0, "the dispatcher tries it again")
+    assert [one["state"] for one in listed(system, "--all")] == ["retried"], "an open one parks it; this does not"
 
 
 def test_many_are_shown_before_they_are_dropped(system: str, connection: Connection) -> None:
