@@ -206,9 +206,9 @@ class Engine:
         """Submit intents, each one JSON text, in one call; gives id, state and reason of each."""
         return list(self._call(["intents", "submit", "-", "--json"], "\n".join(intents) + "\n"))
 
-    def prove(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def prove(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Verify the journal of the stopped daemon: in the store, and out of an archive by a process that has neither
-        this one's configuration, place, time zone nor language; what each found."""
+        this one's configuration, place, time zone nor language; what each found, and the normal form."""
         archive = self._folder / "archive"
         self._call(["journal", "export", str(archive), "--json"])
         (here,) = self._call(["replay", "verify", "--json"], well=(0, 1))
@@ -220,7 +220,8 @@ class Engine:
         }
         words = ["replay", "verify", "--archive", str(archive), "--json"]
         (there,) = self._call(words, well=(0, 1), place=archive, environment=elsewhere | {"PYTHONHASHSEED": "7"})
-        return here, there
+        (normal,) = self._call([*words[:1], "normal", *words[2:]], place=archive, environment=elsewhere)
+        return here, there, normal
 
     def _call(
         self,

@@ -12,16 +12,21 @@ from demo.ledger import Difference
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What proving came to: how many entries there are, the digest of all records, and what is wrong."""
+    """What proving came to: how many entries there are, the digests of all records and of the normal form (which does
+    not depend on kills and lost answers), and what is wrong."""
 
     entries: int
     decided: int
     digest: str
+    normal: str
     differences: list[Difference]
 
     def __str__(self) -> str:
         word = "does not verify" if self.differences else "verifies"
-        return f"The journal {word}: {self.entries} entries, {self.decided} decided again, digest {self.digest[:16]}"
+        return (
+            f"The journal {word}: {self.entries} entries, {self.decided} decided again, digest {self.digest[:16]}, "
+            f"normal form {self.normal[:16]}"
+        )
 
 
 def prove(engine: Engine) -> Proof:
@@ -29,8 +34,9 @@ def prove(engine: Engine) -> Proof:
     return compared(*engine.prove())
 
 
-def compared(here: dict[str, Any], there: dict[str, Any]) -> Proof:
-    """Hold the two verifications against each other; each is what `arsync replay verify --json` says of a system."""
+def compared(here: dict[str, Any], there: dict[str, Any], normal: dict[str, Any]) -> Proof:
+    """Hold the two verifications against each other; each is what `arsync replay verify --json` says of a system, and
+    `normal` what `arsync replay normal --json` does."""
     wrong = [
         Difference(f"journal {place}, {fault['entry']}", fault["field"] or "entry", str(fault["again"] or "sound"),
                    str(fault["recorded"] or fault["sentence"]))
@@ -43,4 +49,4 @@ def compared(here: dict[str, Any], there: dict[str, Any]) -> Proof:
     ]
     if not here["entries"] or here["decided"] != here["entries"]:
         wrong.append(Difference("journal here", "decided again", str(here["entries"]), str(here["decided"])))
-    return Proof(here["entries"], here["decided"], here["digest"], wrong)
+    return Proof(here["entries"], here["decided"], here["digest"], normal["digest"], wrong)

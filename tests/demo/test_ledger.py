@@ -264,13 +264,15 @@ def test_the_last_line_counts() -> None:
 
 
 SOUND = {"entries": 9, "decided": 9, "batch": 8, "digest": "ab" * 32, "faults": []}
+NORMAL = {"digest": "ef" * 32}
 
 
 def test_a_journal_must_verify_here_and_elsewhere_with_one_digest() -> None:
-    assert str(compared(SOUND, SOUND)) == "The journal verifies: 9 entries, 9 decided again, digest abababababababab"
-    other = compared(SOUND, SOUND | {"digest": "cd" * 32})
+    told = "The journal verifies: 9 entries, 9 decided again, digest abababababababab, normal form efefefefefefefef"
+    assert str(compared(SOUND, SOUND, NORMAL)) == told
+    other = compared(SOUND, SOUND | {"digest": "cd" * 32}, NORMAL)
     assert str(other).startswith("The journal does not verify: ")
     assert [one.field for one in other.differences] == ["digest"]
     fault = {"entry": "s#3", "field": "effects", "again": "[]", "recorded": "[1]", "sentence": "it differs"}
-    assert "s#3" in str(compared(SOUND | {"faults": [fault]}, SOUND).differences[0])
-    assert compared(SOUND | {"decided": 8}, SOUND | {"decided": 8}).differences
+    assert "s#3" in str(compared(SOUND | {"faults": [fault]}, SOUND, NORMAL).differences[0])
+    assert compared(SOUND | {"decided": 8}, SOUND | {"decided": 8}, NORMAL).differences
