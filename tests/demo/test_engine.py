@@ -8,6 +8,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from demo.engine import Engine, EngineFailed, Target
+from demo.journal import prove
 from engine.app.config import load_config
 
 DSN = "postgresql://capture:source-secret@127.0.0.1:9/tryton"
@@ -40,6 +41,18 @@ def test_a_verb_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "arsync.toml").write_text("nonsense = 1\n", encoding="utf-8")
     with pytest.raises(EngineFailed, match="nonsense"):
         engine.ask("invoices", "list")
+
+
+def test_its_journal_is_proven_here_and_in_another_environment(tmp_path: Path, shared: Path) -> None:
+    with Engine(tmp_path / "arsync", DSN, None) as engine:
+        engine.start("--capture", str(shared / "events.jsonl"), "--until-end")
+        process = _daemon(tmp_path)
+        assert process.wait(120) == 0
+        engine.stop()
+        proof = prove(engine)
+        assert proof.differences == []
+        assert proof.decided == proof.entries > 100
+        assert str(proof).startswith(f"The journal verifies: {proof.entries} entries, ")
 
 
 def test_a_killed_daemon_is_noticed_and_its_database_ended(tmp_path: Path) -> None:
