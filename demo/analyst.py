@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from demo.engine import SYSTEM, Engine
+from demo.engine import SYSTEM, Arsync
 from demo.ledger import DONE, FINAL, Entry, Ledger
 from demo.proofs import Proof
 from engine.model.commands import command_key
@@ -32,10 +32,11 @@ T = TypeVar("T")
 class Analyst:
     """One person; `patience` is how many seconds without any change she waits for something to happen."""
 
-    engine: Engine
+    engine: Arsync
     ledger: Ledger
     patience: float
     prefix: str
+    system: str = SYSTEM
     invoices: dict[int, Row] = field(default_factory=dict)
     _written: dict[str, str] = field(default_factory=dict)
     _desk: list[str] = field(default_factory=list)
@@ -71,7 +72,7 @@ class Analyst:
         known = [self.invoices.get(invoice, {}) for invoice, _ in allocations]
         intent = ApplyPayment(
             id=self.reference(name),
-            system=SYSTEM,
+            system=self.system,
             customer=str(known[0].get("customer", "unknown")),
             currency=str(known[0].get("currency", "EUR")),
             amount=sum((amount for _, amount in allocations), on_account or Decimal(0)),
@@ -104,7 +105,7 @@ class Analyst:
 
     def key(self, name: str) -> str:
         """The key under which an intent of hers is written."""
-        return command_key(SYSTEM, self.reference(name), 0)
+        return command_key(self.system, self.reference(name), 0)
 
     def _put(self, intent: Intent) -> None:
         self._written[intent.id] = msgspec.json.encode(intent).decode()

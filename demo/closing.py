@@ -11,7 +11,6 @@ from demo.agreement import compare_customers, compare_invoices
 from demo.analyst import changes
 from demo.books import Books, Receipt
 from demo.day import Day
-from demo.engine import SYSTEM
 from demo.ledger import Difference
 from demo.report import Outcome
 from engine.model.commands import command_key
@@ -43,9 +42,10 @@ def _look(books: Books, day: Day) -> Outcome:
     documents = compare_invoices(invoices, books.instalments(), listed["invoices"])
     parties = compare_customers(books.customers(), listed["customers"], books.own_party)
     totals = day.tally.compare(invoices, books.bank_total(), books.receivable_total())
-    receipts = _receipts(books, [entry.intent for entry in ledger.entries])
+    system = day.analyst.system
+    receipts = _receipts(books, system, [entry.intent for entry in ledger.entries])
     shown = {
-        e.intent: e.proof(books, command_key(SYSTEM, e.intent, 0)) for e in ledger.entries if e.proof is not None
+        e.intent: e.proof(books, command_key(system, e.intent, 0)) for e in ledger.entries if e.proof is not None
     }
     lines, wrong = ledger.compare(receipts, listed["intents"], listed["conflicts"], shown)
     apart = [difference for pair in (*documents, *parties) for difference in pair.differences]
@@ -53,9 +53,9 @@ def _look(books: Books, day: Day) -> Outcome:
     return Outcome(documents, parties, lines, listed["conflicts"], [*wrong, *totals, *apart, *missed])
 
 
-def _receipts(books: Books, intents: list[str]) -> dict[str, list[Receipt]]:
+def _receipts(books: Books, system: str, intents: list[str]) -> dict[str, list[Receipt]]:
     """Tryton's receipts by intent: each intent of the day is written by one command, its first."""
-    keys: dict[str, Any] = {command_key(SYSTEM, intent, 0): intent for intent in intents}
+    keys: dict[str, Any] = {command_key(system, intent, 0): intent for intent in intents}
     found: dict[str, list[Receipt]] = {}
     for receipt in books.payments(keys):
         found.setdefault(keys[receipt.key], []).append(receipt)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from demo.accountant import Accountant
 from demo.analyst import Analyst
 from demo.bills import AFTER, BEFORE, BILLED, NEW_DUE, OTHER_DAY, PAID, Planned
-from demo.engine import SYSTEM, Engine
+from demo.engine import Arsync
 from demo.evening import Evening
 from demo.stage import Stage
 from demo.tally import Tally
@@ -28,7 +28,7 @@ class Day:
 
     accountant: Accountant
     analyst: Analyst
-    engine: Engine
+    engine: Arsync
     stage: Stage
     tally: Tally
     tell: Callable[[str], None]
@@ -195,7 +195,7 @@ class Day:
     def _withdraw(self, name: str) -> None:
         row = self.analyst.invoices.get(self.ids[name], {})
         intent = Withdraw(
-            id=self.analyst.reference("back"), system=SYSTEM, customer=str(row.get("customer")),
+            id=self.analyst.reference("back"), system=self.analyst.system, customer=str(row.get("customer")),
             intent=self.analyst.reference(name),
         )  # fmt: skip
         self.analyst.hand_in(intent, "takes it back", PAID)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import psutil  # type: ignore[import-untyped]
 from psycopg.conninfo import conninfo_to_dict
@@ -81,6 +81,20 @@ class Target:
     database: str
     user: str
     password: str
+
+
+class Arsync(Protocol):
+    """What a day needs of an arsync, however many processes it is made of."""
+
+    def start(self) -> None: ...
+
+    def await_ready(self) -> None: ...
+
+    def check(self) -> None: ...
+
+    def ask(self, *arguments: str) -> list[dict[str, Any]]: ...
+
+    def submit(self, intents: Sequence[str]) -> list[dict[str, Any]]: ...
 
 
 class Engine:

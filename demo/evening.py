@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from demo import proofs
 from demo.bills import PAID
-from demo.engine import SYSTEM
 from demo.ledger import HELD, REFUSED
 from engine.model.commands import Memo
 from engine.model.intents import (
@@ -96,7 +95,7 @@ class Evening:
     def _credit(self) -> None:
         parties = {str(row["name"]): row for row in self._day.accountant.customers()}
         raised = parties["Fjordline Shipping"]
-        whose: dict[str, Any] = {"system": SYSTEM, "company": "1", "currency": "EUR"}
+        whose: dict[str, Any] = {"system": self._analyst.system, "company": "1", "currency": "EUR"}
         self._analyst.hand_in(
             SetCreditLimit(
                 id=self._analyst.reference("limit"), customer=str(raised["id"]), limit=LIMIT,
@@ -117,8 +116,8 @@ class Evening:
         chart = self._day.tally.plan.chart
         sides = (Side(chart.expense, debit=EXPENSE), Side(chart.cash, credit=EXPENSE))
         asked = PostEntry(
-            id=self._analyst.reference("entry"), system=SYSTEM, customer="bank", company="1", currency="EUR",
-            date=PAID, lines=sides, reference="Bank charges",
+            id=self._analyst.reference("entry"), system=self._analyst.system, customer="bank", company="1",
+            currency="EUR", date=PAID, lines=sides, reference="Bank charges",
         )  # fmt: skip
         self._analyst.hand_in(asked, "books bank charges", PAID, str(EXPENSE), proofs.entry)
         self._day.tally.booked(bank=-EXPENSE)
@@ -161,13 +160,13 @@ class Evening:
         ):
             said = {"customer": about["customer"], "currency": about["currency"], "date": PAID, **changes}
             intent = ApplyPayment(
-                id=self._analyst.reference(name), system=SYSTEM, amount=ONE, allocations=(part,), **said
+                id=self._analyst.reference(name), system=self._analyst.system, amount=ONE, allocations=(part,), **said
             )
             self._analyst.hand_in_wrong(intent, story, PAID, conflict, end)
         raised = str(parties["Fjordline Shipping"]["id"])
         limit = SetCreditLimit(
-            id=self._analyst.reference("race"), system=SYSTEM, customer=raised, company="1", currency="EUR",
-            limit=2 * LIMIT, replaces=ONE,
+            id=self._analyst.reference("race"), system=self._analyst.system, customer=raised, company="1",
+            currency="EUR", limit=2 * LIMIT, replaces=ONE,
         )  # fmt: skip
         self._analyst.hand_in_wrong(limit, "replaces a limit that is another one", PAID, "credit_limit_race", HELD)
 
@@ -186,7 +185,7 @@ class Evening:
         known = self._analyst.invoices.get(self._day.ids[invoice], {})
         return {
             "id": self._analyst.reference(name),
-            "system": SYSTEM,
+            "system": self._analyst.system,
             "customer": str(known.get("customer", "unknown")),
             "currency": str(known.get("currency", "EUR")),
             "invoice": str(self._day.ids[invoice]),
