@@ -4,48 +4,30 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from tests.kafka_stack.program import Program, answers, free_ports
+from tests.kafka_stack.program import Program, Server, answers, free_ports
 
 START_SECONDS: Final = 180.0
 
 
-class Broker:
+class Broker(Server):
     """A broker that is ready as soon as `start` returns. It keeps ports and data over `stop`, `kill` and `start`."""
 
     def __init__(
         self, folder: Path, jars: Path, *, heap: str, for_speed: bool, settings: Mapping[str, str] | None = None
     ) -> None:
         """`settings` are laid over the broker's own; a value may hold `{port}`, a further free port."""
-        self._program = Program("broker", folder, jars, heap=heap, for_speed=for_speed)
+        super().__init__(Program("broker", folder, jars, heap=heap, for_speed=for_speed))
         self._port, self._controller, self.extra_port = free_ports(3)
         self._file = folder / "server.properties"
         self._settings = dict(settings or {})
         self._cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     @property
     def bootstrap(self) -> str:
         """`host:port` for clients."""
         return f"127.0.0.1:{self._port}"
-
-    @property
-    def pid(self) -> int:
-        return self._program.pid
-
-    @property
-    def log(self) -> Path:
-        return self._program.log
 
     def start(self) -> None:
         """Format the data folder the first time, start, and wait until the port answers."""
@@ -55,14 +37,6 @@ class Broker:
             self._program.run("kafka.tools.StorageTool", ["format", "-t", self._cluster, "-c", str(self._file)])
         self._program.start("kafka.Kafka", [str(self._file)])
         self._program.await_ready(lambda: answers(self._port), START_SECONDS)
-
-    def stop(self) -> None:
-        """An orderly end."""
-        self._program.stop()
-
-    def kill(self) -> None:
-        """kill -9."""
-        self._program.kill()
 
     def _properties(self) -> dict[str, str]:
         listeners = f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{self._controller}"

@@ -3,17 +3,16 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
 
-from tests.kafka_stack.program import Program, ProgramError, answers, free_ports
+from tests.kafka_stack.program import Program, ProgramError, Server, answers, free_ports
 
 START_SECONDS: Final = 240.0
 
 
-class Connect:
+class Connect(Server):
     """A worker that answers as soon as `start` returns. It keeps its port; all else stands in Kafka's topics."""
 
     def __init__(
@@ -26,7 +25,7 @@ class Connect:
         for_speed: bool,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self._program = Program("connect", folder, jars, heap=heap, for_speed=for_speed)
+        super().__init__(Program("connect", folder, jars, heap=heap, for_speed=for_speed))
         (self._port,) = free_ports(1)
         self._file = folder / "connect.properties"
         self._bootstrap = bootstrap
@@ -39,27 +38,10 @@ class Connect:
         worker._port = int(url.rpartition(":")[2])
         return worker
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     @property
     def url(self) -> str:
         """Where the REST API answers."""
         return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def pid(self) -> int:
-        return self._program.pid
-
-    @property
-    def log(self) -> Path:
-        return self._program.log
 
     def start(self) -> None:
         """Start, and wait until the REST API answers."""
@@ -67,14 +49,6 @@ class Connect:
         self._file.write_text(text, encoding="utf-8")
         self._program.start("org.apache.kafka.connect.cli.ConnectDistributed", [str(self._file)])
         self._program.await_ready(self._answers, START_SECONDS)
-
-    def stop(self) -> None:
-        """An orderly end."""
-        self._program.stop()
-
-    def kill(self) -> None:
-        """kill -9."""
-        self._program.kill()
 
     def apply(self, name: str, config: Mapping[str, Any]) -> None:
         """Create or update a connector."""

@@ -13,7 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -109,6 +110,42 @@ class Program:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10.0)
+
+
+class Server:
+    """A program that serves for the time of a block; whoever derives from it says how it starts."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        return self._program.pid
+
+    @property
+    def log(self) -> Path:
+        return self._program.log
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """An orderly end."""
+        self._program.stop()
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._program.kill()
 
 
 def end_with_parent() -> None:
