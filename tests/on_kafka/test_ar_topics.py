@@ -177,6 +177,8 @@ def test_a_broker_that_dies_holds_up_and_loses_nothing(side: Side, stack: KafkaS
     try:
         with pytest.raises(Unavailable, match="does not serve"):
             Publisher(side.name, [side.system], Impatient(side.feed), side.house.connection, side.house.clock).step()
+        side.feed.close()
+        assert not side.feed._producer._sender.is_alive(), "it would go on publishing beside its successor"
     finally:
         stack.broker.start()
     side.another()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition, errors
 
 from connectors.debezium.kafka.cluster import consumer
 from connectors.debezium.kafka.feed_settings import EXAMPLE, FeedOptions, read_feed_options, unavailable
@@ -104,8 +104,15 @@ class KafkaFeed:
 
     def close(self) -> None:
         """Leave the brokers; what was not acknowledged is sent again by the next one."""
-        self._consumer.close()
-        self._producer.close(timeout=1)
+        self._consumer.close(timeout_ms=1000)
+        try:
+            self._producer.close(timeout=1)
+        except errors.KafkaError:
+            # It could not flush, and gave up before it had ended its thread: that would go on sending what the next
+            # one sends too, and might come after it.
+            sender = self._producer._sender  # noqa: SLF001 - nothing public ends it
+            sender.force_close()
+            sender.join(5)
 
 
 class KafkaFeedKind:
