@@ -2,6 +2,7 @@
 
 import gc
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -34,7 +35,7 @@ from engine.ports.surveying import Surveyor
 from engine.ports.target import Target
 from engine.store import status
 from engine.store.exclusive import take_over
-from engine.store.unit import Connection
+from engine.store.unit import Connection, FencedError
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -225,8 +226,10 @@ def _dispatchers(
     try:
         limits = Limits(chosen.limits.per_second, chosen.limits.commands_per_hour, chosen.limits.money_per_hour)
         gate = Gate(system, limits, observe=chosen.mode == "observe")
+        # Two containers' processes have one and the same number, and one process may have a system a second time.
+        owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         for place in range(target.capabilities.concurrency):
-            worker = _dispatcher(store, chosen, system, connector, target, vitals, gate, place)
+            worker = _dispatcher(store, chosen, system, connector, target, vitals, gate, f"{owner}/{place}")
             if place == 0 and (left := while_the_store_comes_back(worker.recover)):
                 log.warning("commands were under way when the last daemon ended", system=system, commands=left)
             name = f"dispatcher-{place}"
@@ -263,6 +266,9 @@ def _watched(worker: Dispatcher, vitals: Vitals, done: threading.Event, wake: th
         vitals.report(part, well=True)
         try:
             worker.run(done, wake)
+        except FencedError as error:
+            # The reader finds it out too, and ends everything of this system here.
+            log.warning("another worker has it", part=part, error=str(error))
         except Exception as error:
             vitals.report(part, well=False, detail=f"{type(error).__name__}: {error}")
             log.exception("a dispatcher has ended; nothing more is written back until the daemon is started again")
@@ -279,7 +285,7 @@ def _dispatcher(
     target: Target,
     vitals: Vitals,
     gate: Gate,
-    place: int,
+    owner: str,
 ) -> Dispatcher:
     return Dispatcher(
         store.connect,
@@ -287,7 +293,7 @@ def _dispatcher(
         target,
         policy_of(chosen),
         now,
-        owner=f"{os.getpid()}/{place}",
+        owner=owner,
         versions={"mapping": connector.mapping.version},
         gate=gate,
         told=vitals.answered,
