@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import psycopg
 import structlog
 
 from engine.app import registry
@@ -88,6 +89,10 @@ class Turn:
         except (FencedError, AlreadyRunningError) as error:
             log.warning("another worker has it", system=system, error=str(error))
             self._vitals.forget()
+        except psycopg.OperationalError as error:
+            # Nobody must mend anything here: it is taken up again as soon as the store is back.
+            log.warning("the store does not answer", system=system, error=str(error).strip())
+            self._vitals.report("reading", well=False, detail=str(error).strip())
         except Exception as error:  # noqa: BLE001 - one system must not end the others; the worker decides
             self.failure = error
             self._vitals.report("reading", well=False, detail=str(error).strip() or type(error).__name__)
