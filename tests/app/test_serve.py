@@ -1,7 +1,5 @@
 """The AR side as processes: beside the daemon and alone, one at a time, taken over from, encrypted, refused."""
 
-import datetime as dt
-import ipaddress
 import json
 import os
 import signal
@@ -15,11 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.app.certificates import certificate
 from tests.app.test_daemon import captured
 
 ARSYNC = Path(sys.executable).with_name("arsync")
@@ -166,29 +161,6 @@ def test_check_looks_at_tokens_and_addresses(processes: Processes) -> None:
     processes.configure('[http.tls]\nprivate_key = "x"')
     ((grade, detail),) = found()
     assert (grade, "no certificate" in detail) == ("error", True)
-
-
-def certificate(name: str, folder: Path, issuer: Any = None) -> Any:
-    """A key and a certificate as PEM files; by itself, or by an authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    signed_by, signing = (issuer[0].subject, issuer[1]) if issuer else (subject, key)
-    day = dt.timedelta(days=1)
-    host = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(signed_by).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + day)
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([host]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
-        .sign(signing, hashes.SHA256())
-    )  # fmt: skip
-    (folder / f"{name}.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))  # fmt: skip
-    return made, key
 
 
 def test_it_is_encrypted_and_clients_show_a_certificate(processes: Processes, tmp_path: Path) -> None:

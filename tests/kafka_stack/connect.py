@@ -69,7 +69,7 @@ class Connect(Server):
         body = answer.json()
         return [body["connector"]["state"], *(task["state"] for task in body["tasks"])]
 
-    def await_running(self, name: str, seconds: float = 120.0) -> None:
+    def await_running(self, name: str, seconds: float = 240.0) -> None:
         """Wait until the connector and its task run."""
         until = time.monotonic() + seconds
         while (states := self.states(name)) != ["RUNNING", "RUNNING"]:

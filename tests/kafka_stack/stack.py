@@ -1,7 +1,7 @@
 """Broker and Connect worker together, and whether they can be had here. Tests and benchmarks call `kafka_stack`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 
 from tests.kafka_stack.broker import Broker
 from tests.kafka_stack.connect import Connect
+from tests.kafka_stack.doors import Doors
 from tests.kafka_stack.jars import EXTERNAL, EXTERNAL_CONNECT, jars, why_not
 from tests.kafka_stack.program import in_ci
 
@@ -17,7 +18,9 @@ from tests.kafka_stack.program import in_ci
 class KafkaStack:
     """A broker, and a Connect worker that starts when it is first asked for."""
 
-    def __init__(self, folder: Path, held: ExitStack, *, heap: str, for_speed: bool) -> None:
+    def __init__(
+        self, folder: Path, held: ExitStack, *, heap: str, for_speed: bool, users: Mapping[str, str]
+    ) -> None:
         self._folder = folder
         self._held = held
         self._heap, self._for_speed = heap, for_speed
@@ -26,7 +29,9 @@ class KafkaStack:
         if external:
             self.bootstrap = external
         else:
-            self.broker = held.enter_context(Broker(folder / "broker", jars(), heap=heap, for_speed=for_speed))
+            doors = Doors(folder / "doors", users) if users else None
+            made = Broker(folder / "broker", jars(), heap=heap, for_speed=for_speed, doors=doors)
+            self.broker = held.enter_context(made)
             self.bootstrap = self.broker.bootstrap
 
     @cached_property
@@ -41,10 +46,15 @@ class KafkaStack:
 
 
 @contextmanager
-def kafka_stack(folder: Path, *, heap: str = "768m", for_speed: bool = False) -> Iterator[KafkaStack]:
-    """A stack in `folder`; stopped when the block ends, whatever happened. Benchmarks want it `for_speed`."""
+def kafka_stack(
+    folder: Path, *, heap: str = "768m", for_speed: bool = False, users: Mapping[str, str] | None = None
+) -> Iterator[KafkaStack]:
+    """A stack in `folder`; stopped when the block ends, whatever happened.
+
+    Benchmarks want it `for_speed`. With `users` and their passwords the broker has encrypted listeners too.
+    """
     with ExitStack() as held:
-        yield KafkaStack(folder, held, heap=heap, for_speed=for_speed)
+        yield KafkaStack(folder, held, heap=heap, for_speed=for_speed, users=users or {})
 
 
 def require_stack(*, connect: bool = False) -> None:

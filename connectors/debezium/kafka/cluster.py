@@ -8,6 +8,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition, errors
 from kafka.admin import ConfigResource, KafkaAdminClient
 
+from connectors.debezium.kafka.probing import why_silent
 from connectors.debezium.kafka.settings import Brokers, Options, client_settings
 from engine.ports.errors import SourceError, SourceRefused
 
@@ -17,6 +18,9 @@ _REFUSED: Final = (
     errors.GroupAuthorizationFailedError,
     errors.UnsupportedSaslMechanismError,
 )
+
+
+_SILENT: Final = (errors.KafkaTimeoutError, errors.KafkaConnectionError, OSError)
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -46,9 +50,20 @@ def sentences(options: Options) -> Iterator[None]:
             "correct source.security, or let an administrator allow it to read the topic and to use the group "
             f"{options.group}",
         ) from error
+    except errors.FencedInstanceIdError as error:
+        raise SourceRefused(
+            f"another worker of the group {options.group} calls itself {options.instance}, and has taken its place",
+            "give every worker a source.instance of its own, or none",
+        ) from error
     except (errors.KafkaError, OSError) as error:
-        raise SourceError(f"the Kafka at {options.bootstrap} does not serve: {_text(error)}",
-                          "it is tried again") from error  # fmt: skip
+        said, fix = why_not_served(options, error)
+        raise SourceError(f"the Kafka at {options.bootstrap} does not serve: {said}", fix) from error
+
+
+def why_not_served(options: Brokers, error: Exception) -> tuple[str, str]:
+    """What it was, and what to do: of brokers that could not even be asked the client does not say the cause."""
+    cause = why_silent(options) if isinstance(error, _SILENT) else None
+    return (cause.said, f"{cause.fix}; it is tried again") if cause else (_text(error), "it is tried again")
 
 
 def find_topic(options: Options, name: str) -> Topic | None:

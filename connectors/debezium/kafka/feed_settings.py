@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from kafka import errors
 
+from connectors.debezium.kafka.cluster import why_not_served
 from connectors.debezium.kafka.settings import Security
 from engine.ports.errors import ConfigError, Unavailable
 
@@ -76,9 +77,8 @@ def unavailable(options: FeedOptions) -> Iterator[None]:
             f"write {options.events} and {options.documents}",
         ) from error
     except (errors.KafkaError, OSError) as error:
-        raise Unavailable(
-            f"the Kafka at {options.bootstrap} does not serve: {_text(error)}", "it is tried again"
-        ) from error
+        said, fix = why_not_served(options, error)
+        raise Unavailable(f"the Kafka at {options.bootstrap} does not serve: {said}", fix) from error
 
 
 def _text(error: BaseException) -> str:

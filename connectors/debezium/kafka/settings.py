@@ -13,6 +13,8 @@ from engine.ports.errors import ConfigError
 from engine.ports.source import SourceSetup
 
 _OWN: Final = {"kind", "type"}
+BOOTSTRAP_MS: Final = 15_000
+"""How long a client looks for a broker that answers before it says that there is none."""
 
 
 class Security(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,6 +155,15 @@ class Brokers(Protocol):
     def security(self) -> Security: ...
 
 
+def addresses(bootstrap: str) -> list[tuple[str, int]]:
+    """Host and port of every broker that is named; Kafka's own port where none is."""
+    found = []
+    for one in bootstrap.split(","):
+        host, _, port = one.strip().rpartition(":")
+        found.append((host.strip("[]"), int(port)) if host and port.isdigit() else (one.strip(), 9092))
+    return found
+
+
 def client_settings(options: Brokers, name: str) -> dict[str, Any]:
     """How every client of kafka-python is made: where the brokers are, and who we are."""
     security = options.security
@@ -160,7 +171,7 @@ def client_settings(options: Brokers, name: str) -> dict[str, Any]:
         "bootstrap_servers": [one.strip() for one in options.bootstrap.split(",")],
         "client_id": name,
         "security_protocol": ("SASL_" if security.user else "") + ("SSL" if security.tls else "PLAINTEXT"),
-        "bootstrap_timeout_ms": 15_000,
+        "bootstrap_timeout_ms": BOOTSTRAP_MS,
         "reconnect_backoff_max_ms": 2_000,
         "metrics_enabled": False,
     }
