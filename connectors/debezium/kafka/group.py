@@ -6,9 +6,10 @@ where it counts: the next owner raises the fence in the store, and the last one'
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition, errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata
 
@@ -73,8 +74,9 @@ class Group:
         return frozenset(self._systems[part.topic] for part in parts if part.partition == 0)
 
     def close(self) -> None:
-        """Leave the group, so that others take over at once."""
-        self._member.close(autocommit=False, timeout_ms=5000)
+        """Leave the group, so that others take over at once. Brokers that are away find it out by themselves."""
+        with suppress(errors.KafkaError, OSError):
+            self._member.close(autocommit=False, timeout_ms=5000)
 
     def _tell(self, parts: set[TopicPartition]) -> None:
         moved = PROGRESS.take()

@@ -7,6 +7,7 @@ ahead, so a slow store slows the reading and nothing piles up.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -91,8 +92,9 @@ class KafkaSource:
         PROGRESS.note(self._mark.topic, self._mark.offset)
 
     def close(self) -> None:
-        """Leave the brokers."""
-        self._consumer.close()
+        """Leave the brokers; that they are away must not hide why."""
+        with suppress(errors.KafkaError, OSError):
+            self._consumer.close(timeout_ms=1000)
 
     def _read(self, messages: Any) -> list[Record]:
         if not messages:
