@@ -137,7 +137,7 @@ def committed(stack: KafkaStack, group: str) -> dict[TopicPartition, int]:
     """What Kafka's own tools show of the group."""
     admin: Any = KafkaAdminClient(bootstrap_servers=stack.bootstrap)
     try:
-        told = admin.list_group_offsets(group)
+        (told,) = admin.list_group_offsets([group]).values()
         return {part: one.offset for part, one in told.items()}
     finally:
         admin.close()

@@ -48,8 +48,10 @@ def existing(setup: SourceSetup, options: Options, name: str) -> Topic:
     """The topic, fit to be read. SourceRefused when it is not there or would not keep the order or every record."""
     topic = find_topic(options, name)
     if topic is None:
+        # Brokers do not say that there is one to a login without the right to describe it.
+        whose = " that this login may see" if options.security.user or options.security.certificate else ""
         raise SourceRefused(
-            f"there is no topic {name} at {options.bootstrap}",
+            f"there is no topic {name} at {options.bootstrap}{whose}",
             f"set the capture up: arsync connect-config {setup.system} --apply URL; or correct source.topic",
         )
     if topic.partitions != 1:

@@ -8,7 +8,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition, errors
 from kafka.admin import ConfigResource, KafkaAdminClient
 
-from connectors.debezium.kafka.probing import why_silent
+from connectors.debezium.kafka.probing import Cause, why_silent
 from connectors.debezium.kafka.settings import Brokers, Options, client_settings
 from engine.ports.errors import SourceError, SourceRefused
 
@@ -45,25 +45,33 @@ def sentences(options: Options) -> Iterator[None]:
     try:
         yield
     except _REFUSED as error:
-        raise SourceRefused(
-            f"the Kafka at {options.bootstrap} refuses this login: {_text(error)}",
-            "correct source.security, or let an administrator allow it to read the topic and to use the group "
-            f"{options.group}",
-        ) from error
+        raise _refusal(options, _text(error)) from error
     except errors.FencedInstanceIdError as error:
         raise SourceRefused(
             f"another worker of the group {options.group} calls itself {options.instance}, and has taken its place",
             "give every worker a source.instance of its own, or none",
         ) from error
     except (errors.KafkaError, OSError) as error:
-        said, fix = why_not_served(options, error)
-        raise SourceError(f"the Kafka at {options.bootstrap} does not serve: {said}", fix) from error
+        cause = why_not_served(options, error)
+        if cause.refused:
+            raise _refusal(options, cause.said) from error
+        raise SourceError(f"the Kafka at {options.bootstrap} does not serve: {cause.said}", cause.fix) from error
 
 
-def why_not_served(options: Brokers, error: Exception) -> tuple[str, str]:
+def _refusal(options: Options, said: str) -> SourceRefused:
+    return SourceRefused(
+        f"the Kafka at {options.bootstrap} refuses this login: {said}",
+        f"correct source.security, or let an administrator allow it to read the topic and to use the group "
+        f"{options.group}",
+    )
+
+
+def why_not_served(options: Brokers, error: Exception) -> Cause:
     """What it was, and what to do: of brokers that could not even be asked the client does not say the cause."""
     cause = why_silent(options) if isinstance(error, _SILENT) else None
-    return (cause.said, f"{cause.fix}; it is tried again") if cause else (_text(error), "it is tried again")
+    if cause is None:
+        return Cause(_text(error), "it is tried again")
+    return cause._replace(fix=f"{cause.fix}; it is tried again")
 
 
 def find_topic(options: Options, name: str) -> Topic | None:

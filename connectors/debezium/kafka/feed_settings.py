@@ -71,14 +71,20 @@ def unavailable(options: FeedOptions) -> Iterator[None]:
     try:
         yield
     except _REFUSED as error:
-        raise ConfigError(
-            f"the Kafka at {options.bootstrap} refuses this login: {_text(error)}",
-            f"correct security in [ar.kafka], or let an administrator allow it to read {options.intents} and to "
-            f"write {options.events} and {options.documents}",
-        ) from error
+        raise _refusal(options, _text(error)) from error
     except (errors.KafkaError, OSError) as error:
-        said, fix = why_not_served(options, error)
-        raise Unavailable(f"the Kafka at {options.bootstrap} does not serve: {said}", fix) from error
+        cause = why_not_served(options, error)
+        if cause.refused:
+            raise _refusal(options, cause.said) from error
+        raise Unavailable(f"the Kafka at {options.bootstrap} does not serve: {cause.said}", cause.fix) from error
+
+
+def _refusal(options: FeedOptions, said: str) -> ConfigError:
+    return ConfigError(
+        f"the Kafka at {options.bootstrap} refuses this login: {said}",
+        f"correct security in [ar.kafka], or let an administrator allow it to read {options.intents} and to write "
+        f"{options.events} and {options.documents}",
+    )
 
 
 def _text(error: BaseException) -> str:

@@ -5,6 +5,7 @@ owned system is read by a source of its own. So a rebalance never waits for a ba
 where it counts: the next owner raises the fence in the store, and the last one's commit fails.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -40,6 +41,8 @@ class Group:
         """`systems` by topic."""
         self._systems = dict(systems)
         self._options = options
+        self._told: dict[TopicPartition, int] = {}
+        self._asked = time.monotonic()
         with sentences(options):
             self._member = consumer(
                 options,
@@ -79,10 +82,22 @@ class Group:
             self._member.close(autocommit=False, timeout_ms=5000)
 
     def _tell(self, parts: set[TopicPartition]) -> None:
+        """Commit what has moved. A member with a name commits from time to time in any case: that its name was taken
+        by another one it would not be told otherwise."""
         moved = PROGRESS.take()
-        offsets = {part: OffsetAndMetadata(moved[part.topic], "", -1) for part in parts if part.topic in moved}
-        if offsets:
-            self._member.commit_async(offsets)
+        told = {part: moved[part.topic] for part in parts if part.topic in moved}
+        if self._options.instance is not None and time.monotonic() - self._asked > self._options.session_seconds / 3:
+            self._asked = time.monotonic()
+            told = {part: self._known(part) for part in parts} | told
+        self._told |= told
+        if told:
+            self._member.commit_async({part: OffsetAndMetadata(offset, "", -1) for part, offset in told.items()})
+
+    def _known(self, part: TopicPartition) -> int:
+        """How far Kafka was told last, by us or by whoever had it before."""
+        if part not in self._told:
+            self._told[part] = self._member.committed(part) or 0
+        return self._told[part]
 
 
 def join(setups: Sequence[SourceSetup]) -> Group:
