@@ -113,7 +113,8 @@ class DemoErp:
 
     def accountant(self) -> Accountant:
         """The person, logged in at the first thing that they do; close it in the end."""
-        return Accountant(Session(self.url, DATABASE, ACCOUNTANT, self.accountant_password))
+        # A person waits: whoever gives up on a busy machine does not know whether it was done.
+        return Accountant(Session(self.url, DATABASE, ACCOUNTANT, self.accountant_password, timeout=300.0))
 
     def administrator(self) -> Session:
         """Tryton's own administrator; close it in the end."""
