@@ -31,7 +31,7 @@ class Crew:
         """`systems` is the part of the configuration that names them."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.dsn = folder, dsn
-        (folder / "arsync.toml").write_text(_HEAD + systems, encoding="utf-8")
+        self.configure(systems)
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self._made = 0
 
@@ -43,6 +43,10 @@ class Crew:
     ) -> None:
         for name in list(self.workers):
             self.stop(name, seconds=30)
+
+    def configure(self, systems: str) -> None:
+        """Whoever starts from now on works on these."""
+        (self.folder / "arsync.toml").write_text(_HEAD + systems, encoding="utf-8")
 
     def start(self) -> str:
         """Start one more; returns its name at once."""
@@ -89,28 +93,32 @@ class Crew:
     def owners(self) -> dict[str, str]:
         """Which worker has which system, as their pages say it."""
         found: dict[str, str] = {}
-        for name in self.workers:
+        for name in list(self.workers):
             if (self.folder / f"{name}.ready").exists():
                 said = str(self.health(name)["parts"].get("group", {}).get("detail", ""))
                 if said.startswith("owns ") and said != "owns nothing":
                     found |= dict.fromkeys(said.removeprefix("owns ").split(", "), name)
         return found
 
-    def arsync(self, *words: str, code: int = 0) -> str:
-        """Run another verb; its standard output."""
+    def arsync(self, *words: str, code: int = 0, text: str = "") -> str:
+        """Run another verb, with this standard input; its standard output."""
         done = subprocess.run(
             self._command(*words), cwd=self.folder, env=self._environment(), capture_output=True, text=True,
-            check=False,
+            check=False, input=text,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
+
+    def check(self) -> None:
+        """No worker may have ended by itself."""
+        for name, process in list(self.workers.items()):
+            assert process.poll() is None, f"{name} has ended:\n{self.log(name)}"
 
     def until(self, look: Callable[[], Any], seconds: float = 120) -> Any:
         """Wait for something true; no worker may have ended meanwhile."""
         until = time.monotonic() + seconds
         while not (found := look()):
-            for name, process in self.workers.items():
-                assert process.poll() is None, f"{name} has ended:\n{self.log(name)}"
+            self.check()
             assert time.monotonic() < until, "\n".join(f"{name}:\n{self.log(name)}" for name in self.workers)
             time.sleep(0.2)
         return found
