@@ -30,7 +30,7 @@ from tests.on_kafka.trytons import Ambush, SharedArsync, tryton_system, write_se
 
 pytestmark = pytest.mark.live
 
-PATIENCE = 90.0
+PATIENCE = 150.0
 """Seconds without any change after which the day goes on: longer than a lost answer is in doubt."""
 STRUCK = "two-trytons-a"
 SYSTEMS = (STRUCK, "two-trytons-b")
