@@ -138,6 +138,7 @@ class World:
         if self.silent_for:
             self.silent_for -= 1
             self.pass_time(dice.uniform(0.0, 25.0))
+            self.deliver(0)
         elif (self.clock.now - self._caught_up).total_seconds() > LAG:
             self.deliver(100_000)
         elif dice.random() < self.stage.silences:
@@ -252,14 +253,15 @@ class World:
 
     def deliver(self, most: int) -> None:
         """The change stream brings the next records, or a sign of life, unless it stands still."""
-        if self.silent_for:
-            if "stream-progress" in self.without:
+        if self.silent_for and "stream-progress" not in self.without:
+            return
+        try:
+            if self.silent_for:
                 self.pipeline._alive = self.clock()
                 self.pipeline.settle()
-            return
-        self.wire.pump()
-        try:
-            self._take(most)
+            else:
+                self.wire.pump()
+                self._take(most)
         except psycopg.OperationalError:
             self._note_outage()
             self._open_reader()
