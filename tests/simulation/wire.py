@@ -81,20 +81,26 @@ class Wire:
         self._every.append(self.snapshots[-1])
         self.starts.append(len(self.records))
 
-    def restart_at(self, resume: int | None, position: int, snapshot: str | None, *, complete: bool) -> int:
-        """Where a source that is opened again goes on: at `resume`, or by a new snapshot when there is none, or when
-        it stands within one. What was not taken in then (`position` in the log, `snapshot` and whether it is
-        `complete`) is told by the new one only.
+    def leave(self, resume: int | None, position: int, snapshot: str | None, *, complete: bool) -> None:
+        """A source that cannot go on at `resume`, because there is none or it stands within a snapshot, will begin by
+        a new one: what was not taken in before (`position` in the log, `snapshot` and whether it is `complete`) is
+        told by that only.
         """
-        inside = [taken for taken in self._every if resume is not None and taken.start < resume < taken.end]
-        if resume is None or inside:
+        if resume is None or self._inside(resume):
             self.told = [(lsn, end) for lsn, end in self.told if lsn <= position]
             self.snapshots = [taken for taken in self.snapshots if self._was_taken(taken, snapshot, complete)]
+
+    def restart_at(self, resume: int | None) -> int:
+        """Where a source that is opened again goes on: at `resume`, somewhat before it, or at a new snapshot."""
+        if resume is None or self._inside(resume):
             self.snapshot(skip=True)
             return self.snapshots[-1].start
         floor = max((taken.end for taken in self._every if taken.end <= resume), default=0)
         earlier = [start for start in self.starts if floor <= start <= resume][-4:]
         return self._dice.choice([resume, *earlier])
+
+    def _inside(self, resume: int) -> bool:
+        return any(taken.start < resume < taken.end for taken in self._every)
 
     def _was_taken(self, taken: Taken, snapshot: str | None, complete: bool) -> bool:
         if snapshot is None:

@@ -221,18 +221,13 @@ class World:
         read = int(stored.resume["at"]) if stored is not None and stored.resume else 0
         position = max(self.known[-1][1] if self.known else 0, stored.commit if stored is not None else 0)
         same = stored is not None and stored.resume is not None and stored.epoch == self.wire.epoch
+        at = read if same else None
+        # Before arsync forgets it: the process may die again while the new epoch begins.
+        self.wire.leave(at, position, stored.snapshot if stored else None,
+                        complete=stored is not None and stored.snapshot_complete)  # fmt: skip
         mapping = SimMapping(by_writer="echo-by-content" in self.without)
         self.pipeline = Pipeline(reader, self.system, mapping, self.stage.policy, self.clock, epoch=self.wire.epoch)
-        self.source = Stream(
-            self.wire,
-            self.wire.restart_at(
-                read if same else None,
-                position,
-                stored.snapshot if stored else None,
-                complete=stored is not None and stored.snapshot_complete,
-            ),
-            self._count,
-        )
+        self.source = Stream(self.wire, self.wire.restart_at(at), self._count)
         self._noted = None
         self._note_known()
 
