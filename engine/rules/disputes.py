@@ -7,7 +7,7 @@ from engine.model.commands import IssueMemo as MemoWrite
 from engine.model.intents import Intent, IssueMemo, RaiseDispute, RejectDispute
 from engine.model.records import CommandRecord, Dispute
 from engine.rules.desk import Desk
-from statemachines import DisputeState, DisputeTrigger, InvoiceTrigger
+from statemachines import DisputeState, DisputeTrigger, InvoiceState, InvoiceTrigger
 
 
 def begin_dispute_step(desk: Desk, intent: Intent, invoices: tuple[str, ...], command: str) -> None:
@@ -59,7 +59,9 @@ def _end(desk: Desk, invoice: str, dispute: str) -> None:
     record = desk.invoice(invoice)
     if record is None:
         return
-    trigger = InvoiceTrigger.RESOLVE_MATCHED if record.matches else InvoiceTrigger.RESOLVE
+    # One that is cleared meanwhile stays so, also while money that comes too late is still on its way to it.
+    back = record.matches and record.state == InvoiceState.DISPUTED
+    trigger = InvoiceTrigger.RESOLVE_MATCHED if back else InvoiceTrigger.RESOLVE
     if record.disputed:
         trigger = InvoiceTrigger.DISPUTE_ENDED
     desk.move_invoice(record.key, trigger, f"dispute {dispute} ended")

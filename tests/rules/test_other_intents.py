@@ -527,3 +527,16 @@ def test_an_invoice_that_was_deleted_is_known_by_its_number_too(script: Script) 
     script.play(DocumentsTold("gone", NOW, (Told("1", None, {}),)))
     script.ask(RaiseDispute(**about, reason_code="wrong price"))
     assert script.conflicts == ["voided_target"], "not one of which the ERP has told nothing"
+
+
+def test_a_dispute_ends_on_a_cleared_invoice_while_money_is_still_on_its_way(script: Script) -> None:
+    """Somebody pays by hand; ending the dispute is no step back to `matched`."""
+    script.ask(RaiseDispute(**script.about("dis-1"), reason_code="short"))
+    script.submit("60.00")
+    script.send()
+    script.told(paid("Bank 1"))
+    assert script.view.invoices["1"].matches
+    decision = script.ask(RejectDispute(**script.about("rej-1"), dispute="dis-1"))
+    assert refusals(decision) == []
+    assert script.view.invoices["1"].state == "posted"
+    assert [one.state for one in script.view.invoices["1"].disputes] == ["closed"]
