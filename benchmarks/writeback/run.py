@@ -21,8 +21,8 @@ from demo.erp import DATABASE, DemoErp
 
 DAY = dt.date(2026, 11, 20)
 PRICE = Decimal("100.00")
-BULK = 100
-"""Invoices that are written and posted in one call."""
+BULK = 25
+"""Invoices that are written and posted in one call: within the client's patience also on a slow machine."""
 
 Tell = Callable[[str], None]
 
