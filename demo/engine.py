@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -192,12 +192,35 @@ class Engine:
 
     def kill_capture(self) -> bool:
         """Kill the daemon's child that runs Debezium; False when there is none at this moment."""
-        with suppress(psutil.NoSuchProcess, AttributeError):
-            for child in psutil.Process(self._process.pid).children():  # type: ignore[union-attr]
-                if "connectors.debezium.child" in child.cmdline():
-                    child.kill()
-                    return True
+        with suppress(psutil.NoSuchProcess):
+            for child in self._captures():
+                child.kill()
+                return True
         return False
+
+    @contextmanager
+    def capture_held(self) -> Iterator[bool]:
+        """Let the daemon's child that runs Debezium stand still meanwhile; False when there is none."""
+        held = []
+        with suppress(psutil.NoSuchProcess):
+            for child in self._captures():
+                child.suspend()
+                held.append(child)
+        try:
+            yield bool(held)
+        finally:
+            for child in held:
+                with suppress(psutil.NoSuchProcess):
+                    child.resume()
+
+    def _captures(self) -> list[psutil.Process]:
+        if self._process is None:
+            return []
+        return [
+            child
+            for child in psutil.Process(self._process.pid).children()
+            if "connectors.debezium.child" in child.cmdline()
+        ]
 
     def kill_store(self) -> bool:
         """Kill arsync's own PostgreSQL; False when it is down at this moment."""
