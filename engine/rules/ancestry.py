@@ -15,10 +15,13 @@ from engine.model.documents import Application, Invoice, Phase
 from engine.model.records import InvoiceRecord
 from engine.rules.desk import Desk
 from engine.rules.echoes import Shift
+from statemachines import CommandState
 
 _MOST = 16
 _CLEARED = (Phase.CLEARED, Phase.FINAL)
 _STANDING = (Phase.OPEN, *_CLEARED)
+_NOTHING_DONE = (CommandState.PENDING, CommandState.STALE)
+"""What was sent before and refused, or proven absent: whatever is different now was somebody else."""
 _ZERO = Decimal(0)
 
 
@@ -50,7 +53,9 @@ def ancestors(
         _add_shift(desk, shift, reversed_lines, ours)
     for key in old.changes:
         command = desk.command(key)
-        if command is not None and command.sends and isinstance(command.write, IssueMemo):
+        if command is None or command.state in _NOTHING_DONE:
+            continue
+        if command.sends and isinstance(command.write, IssueMemo):
             _add_memo(desk, key, command.write, old.doc, doc, memos, ours)
     return (old.version, *old.ancestors)[:_MOST] if _explains(ours, old.doc, doc) else ()
 

@@ -176,6 +176,11 @@ def _missing(case: Case) -> bool:
         case asked.IssueMemo() | asked.PostEntry():
             done = [commit for commit in case.evidence.effects[case.key] if commit.at <= until]
             return not done or not _memo_whole(case)
+        case asked.ApplyReceipt():
+            # A receipt over all that is open is to clear it as well: that nothing is left is not that yet.
+            facts = case.evidence.facts_then(case.invoice, until) if case.invoice is not None else None
+            uncleared = facts is not None and facts.phase == "open" and facts.balance == ZERO
+            return uncleared or not any(commit.at <= until for commit in case.evidence.effects[case.key])
         case _:
             return not any(commit.at <= until for commit in case.evidence.effects[case.key])
 
