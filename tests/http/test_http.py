@@ -248,7 +248,7 @@ def test_what_is_asked_for_wrongly_is_a_problem(site: Site, path: str, status: i
 
 def test_a_method_that_an_address_does_not_take(site: Site) -> None:
     answer = site.client.delete("/v1/systems")
-    assert (answer.status_code, answer.headers["allow"].split(", ")) == (405, ["GET", "HEAD"])
+    assert (answer.status_code, sorted(answer.headers["allow"].split(", "))) == (405, ["GET", "HEAD"])
 
 
 def test_a_system_that_is_not_configured(site: Site) -> None:

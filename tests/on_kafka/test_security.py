@@ -2,6 +2,8 @@
 
 import gc
 import uuid
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,15 @@ from tests.on_kafka.test_source import Feed
 pytestmark = pytest.mark.live
 
 Options = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """kafka-python leaves the sockets of logins that failed to the collector: here, not in some other test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture
