@@ -1,6 +1,6 @@
 """Plays the worlds of a seed, several at a time, and adds up what the oracle says of them.
 
-Each process has a database of its own, emptied every few worlds, so that a long run stays as quick as a short one;
+Each process has a database of its own, emptied before each world, so that a long run stays as quick as a short one;
 its connections live as long as it does, for to open them and to plan every statement anew costs more than a world.
 """
 
@@ -34,7 +34,7 @@ SIZE = 100
 """Invoices of one world: small enough for its story to be read, large enough for customers to have several."""
 PROTECTIONS = ("token-guard", "find-before-resend", "echo-by-content", "transaction-grouping", "stream-progress")
 _DAEMON, _SECRET = "arsync_daemon", "only-for-tests"
-_TOGETHER = 8
+_TOGETHER = 1
 """Worlds that stand in a database at once."""
 _STORIES = 3
 """Faults of one world that are told in full."""
