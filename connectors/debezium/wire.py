@@ -2,10 +2,13 @@
 
 The engine sends one `Start`, then one byte for each batch whose effects are committed: `COMMITTED` lets the ERP's
 server forget it, `HELD` does not yet, since what follows belongs to it. Debezium's process sends batches, each only
-after the byte for the one before. A frame is its length (8 bytes, big-endian) and MessagePack.
+after the byte for the one before. A frame is its length (8 bytes, big-endian) and MessagePack. The frames themselves
+serve every process that the engine starts (`connectors.debezium.kafka.frames`).
 """
 
+import select
 import socket
+import time
 from typing import Any, Final
 
 import msgspec
@@ -45,20 +48,41 @@ _encoder: Final = msgspec.msgpack.Encoder()
 
 def send(line: socket.socket, value: Start | Batch) -> None:
     """Send one frame. OSError when nobody listens any more."""
-    body = _encoder.encode(value)
-    line.sendall(len(body).to_bytes(_LENGTH, "big"))
-    line.sendall(body)
+    send_frame(line, _encoder.encode(value))
 
 
 def receive_start(line: socket.socket) -> Start | None:
     """The configuration, or None when the engine went away before it sent one."""
-    frames = Frames()
+    try:
+        frame = receive_frame(line, Frames(), None)
+    except EOFError:
+        return None
+    return msgspec.msgpack.decode(frame or b"", type=Start)
+
+
+def send_frame(line: socket.socket, body: bytes) -> None:
+    """Send one frame. OSError when nobody listens any more."""
+    line.sendall(len(body).to_bytes(_LENGTH, "big"))
+    line.sendall(body)
+
+
+def receive_frame(line: socket.socket, frames: "Frames", until: float | None) -> bytes | None:
+    """The next frame's body, or None when there is none by `until` (`time.monotonic`); without it, it is waited for.
+
+    EOFError when nobody sends any more, be it that the other process was killed.
+    """
     while (frame := frames.take()) is None:
-        data = line.recv(1 << 16)
-        if not data:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        if not select.select([line], [], [], left)[0]:
             return None
+        try:
+            data = line.recv(1 << 20)
+        except OSError:
+            data = b""
+        if not data:
+            raise EOFError
         frames.feed(data)
-    return msgspec.msgpack.decode(frame, type=Start)
+    return frame
 
 
 class Frames:

@@ -5,21 +5,17 @@ interpreter's own work, a quarter of what a change costs.
 """
 
 import os
-import select
-import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from connectors.debezium.kafka.frames import FAILED, Delivered, Failure, send_setup
 from connectors.debezium.kafka.progress import PROGRESS
-from connectors.debezium.process import open_log, own_path
-from connectors.debezium.wire import Frames
+from connectors.debezium.process import start_child
+from connectors.debezium.wire import Frames, receive_frame
 from engine.ports.errors import SourceError
 from engine.ports.source import SourceBatch, SourceSetup
 
@@ -38,22 +34,7 @@ class AheadSource:
         self._log = setup.folder / LOG
         self._frames = Frames()
         self._at: tuple[str, int] | None = None
-        self._line, theirs = socket.socketpair()
-        try:
-            with theirs, open_log(self._log) as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "connectors.debezium.kafka.reading", str(theirs.fileno())],
-                    cwd=setup.folder,
-                    env=own_path(os.environ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,  # Ctrl-C in the terminal is the engine's to handle
-                )
-        except BaseException:
-            self._line.close()
-            raise
+        self._line, self._process = start_child("connectors.debezium.kafka.reading", self._log, os.environ)
         try:
             # If it has ended at once, what is received next says so.
             with suppress(OSError):
@@ -107,18 +88,16 @@ class AheadSource:
 
         Raises what the other process failed with.
         """
-        while (frame := self._frames.take()) is None:
-            left = None if until is None else max(until - time.monotonic(), 0)
-            if not select.select([self._line], [], [], left)[0]:
-                return None
-            data = self._line.recv(1 << 20)
-            if not data:
-                raise SourceError(
-                    f"system {self._system}: the process that reads the topic ended unasked (exit code "
-                    f"{self._process.wait()})",
-                    f"see {self._log}",
-                )
-            self._frames.feed(data)
+        try:
+            frame = receive_frame(self._line, self._frames, until)
+        except EOFError:
+            raise SourceError(
+                f"system {self._system}: the process that reads the topic ended unasked (exit code "
+                f"{self._process.wait()})",
+                f"see {self._log}",
+            ) from None
+        if frame is None:
+            return None
         letter, body = frame[:1], frame[1:]
         if letter == FAILED:
             raise _failure.decode(body).raised()
@@ -127,5 +106,5 @@ class AheadSource:
 
 def open_ahead(setup: SourceSetup) -> AheadSource:
     """Begin to read the topic in a process of its own. Raises as `open_kafka` does."""
-    Path(setup.folder).mkdir(parents=True, exist_ok=True)
+    setup.folder.mkdir(parents=True, exist_ok=True)
     return AheadSource(setup)

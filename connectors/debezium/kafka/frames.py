@@ -1,7 +1,7 @@
 """What the engine and the process that reads a topic ahead say to each other, over a pair of sockets.
 
 The engine sends one `SourceSetup`. The process answers with `OPENED` and the epoch, then with batches, or with why it
-could not go on. A frame is its length (8 bytes, big-endian), a letter, and JSON.
+could not go on. The body of a frame (`connectors.debezium.wire`) is a letter and JSON.
 """
 
 import socket
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from connectors.debezium.wire import Frames
+from connectors.debezium.wire import Frames, receive_frame, send_frame
 from engine.model.change import RowChange, TransactionBegin, TransactionEnd, Unreadable
 from engine.ports.errors import ConfigError, ConnectorError, SourceError, SourceRefused
 from engine.ports.source import Resume, SourceSetup
@@ -18,7 +18,6 @@ OPENED: Final = b"o"
 BATCH: Final = b"b"
 FAILED: Final = b"f"
 _SETUP: Final = b"s"
-_LENGTH: Final = 8
 _ERRORS: Final[dict[str, type[ConnectorError]]] = {
     kind.__name__: kind for kind in (ConfigError, SourceRefused, SourceError)
 }
@@ -48,8 +47,7 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 def send(line: socket.socket, letter: bytes, value: Any) -> None:
     """Send one frame. OSError when nobody listens any more."""
-    body = letter + _encode(value)
-    line.sendall(len(body).to_bytes(_LENGTH, "big") + body)
+    send_frame(line, letter + _encode(value))
 
 
 def send_setup(line: socket.socket, setup: SourceSetup) -> None:
@@ -59,10 +57,8 @@ def send_setup(line: socket.socket, setup: SourceSetup) -> None:
 
 def receive_setup(line: socket.socket) -> SourceSetup | None:
     """What is to be read, or None when the engine went away before it said so."""
-    frames = Frames()
-    while (frame := frames.take()) is None:
-        data = line.recv(1 << 16)
-        if not data:
-            return None
-        frames.feed(data)
-    return msgspec.json.decode(frame[1:], type=SourceSetup, dec_hook=lambda kind, held: kind(held))
+    try:
+        frame = receive_frame(line, Frames(), None)
+    except EOFError:
+        return None
+    return msgspec.json.decode((frame or b"")[1:], type=SourceSetup, dec_hook=lambda kind, held: kind(held))
