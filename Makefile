@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Two processes run the tests; what shares a server stays in one of them.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --durations 30
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --durations 30
 # The benchmark's peers need other versions of the same things.
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed

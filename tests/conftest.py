@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,12 +12,12 @@ from engine.store.embedded import Cluster
 from engine.store.unit import Connection
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file share what they start, and all on Kafka share one broker: each such group stays together
-    where the tests run in several processes."""
-    for item in items:
-        place = item.path.parent if item.path.parent.name == "on_kafka" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(place)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where the tests run in several processes: which tests stay together."""
+    from tests.scheduling import scheduler
+
+    return scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

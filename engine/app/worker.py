@@ -53,7 +53,8 @@ class Crew(msgspec.Struct, frozen=True):
 class Turn:
     """The time for which this worker has a system."""
 
-    def __init__(self, crew: Crew, system: str, ready: Callable[[str], None]) -> None:
+    def __init__(self, crew: Crew, system: str, ready: Callable[[str], None], is_ours: Callable[[str], bool]) -> None:
+        """`is_ours` tells whether the others still agree that this worker has the system."""
         self.system = system
         self.stop = Stop()
         self.failure: BaseException | None = None
@@ -61,6 +62,7 @@ class Turn:
         self._crew = crew
         self._vitals = crew.vitals.of(system)
         self._ready = ready
+        self._is_ours = is_ours
         self._thread = threading.Thread(target=self._run, name=f"system-{system}", daemon=True)
         self._thread.start()
 
@@ -72,10 +74,15 @@ class Turn:
         """Finish what is under way; returns at once."""
         self.stop.event.set()
 
+    def _wanted(self) -> bool:
+        return self._is_ours(self.system) and not self.stop.event.is_set()
+
     def _run(self) -> None:
         crew, system = self._crew, self.system
         try:
-            held, fence = while_the_store_comes_back(lambda: take_system(crew.store.connect, system, _PATIENCE))
+            held, fence = while_the_store_comes_back(
+                lambda: take_system(crew.store.connect, system, _PATIENCE, self._wanted)
+            )
             log.info("taken over", system=system, fence=fence)
             with held:
                 store = crew.store.fenced(system, fence)
@@ -106,6 +113,7 @@ class Worker:
         self._ready = ready
         self._turns: dict[str, Turn] = {}
         self._waiting: set[str] = set()
+        self._agreed: frozenset[str] = frozenset()
         self._is_ready = False
         self.records = 0
 
@@ -120,6 +128,7 @@ class Worker:
                 log.warning("the group cannot be asked; what is owned goes on", error=str(error))
                 stop.event.wait(1.0)
                 continue
+            self._agreed = owned or frozenset()
             if owned is None:
                 vitals.report("group", well=True, detail="joining")
                 continue
@@ -134,7 +143,7 @@ class Worker:
                 self._over(turn, owned)
         for system in sorted(owned - set(self._turns)):
             self._waiting.add(system)
-            self._turns[system] = Turn(self._crew, system, self._one_is_ready)
+            self._turns[system] = Turn(self._crew, system, self._one_is_ready, self._is_agreed)
         self._waiting &= owned
         if not self._is_ready and not self._waiting:
             self._is_ready = True
@@ -155,6 +164,9 @@ class Worker:
             turn.stop.at_once = True
             log.error("a system cannot be worked on until somebody has mended it; then start this worker again",
                       system=turn.system, error=str(turn.failure))  # fmt: skip
+
+    def _is_agreed(self, system: str) -> bool:
+        return system in self._agreed
 
     def _one_is_ready(self, system: str) -> None:
         self._waiting.discard(system)

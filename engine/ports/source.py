@@ -88,8 +88,8 @@ class Sharing(Protocol):
     """This process's membership among the workers that share systems; used by one thread."""
 
     def owned(self, timeout: float) -> frozenset[str] | None:
-        """The systems that this process is to read now; waits up to `timeout` seconds for a change. None while the
-        others have not let this process in yet.
+        """The systems that this process is to read now; waits up to about `timeout` seconds for a change. None while
+        nobody can say: what is being read goes on, and nothing is begun.
 
         Raises `SourceError` when nobody can say; then nothing is owned until somebody can.
         """

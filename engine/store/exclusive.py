@@ -53,17 +53,24 @@ def is_taken(connection: Connection, system: str) -> bool:
     return True
 
 
-def take_system(connect: Callable[[], Connection], system: str, patience: float) -> tuple[Connection, int]:
+def take_system(
+    connect: Callable[[], Connection], system: str, patience: float, wanted: Callable[[], bool] = lambda: True
+) -> tuple[Connection, int]:
     """Take a system over from whoever had it: the connection that holds it, and the fence to work under.
 
     The last owner has `patience` seconds to commit what is under way; then its connections are ended. That loses
     nothing: what it has not committed is read, or looked up in the ERP, again.
+
+    Raises:
+        AlreadyRunningError: it cannot be had, or is no longer `wanted` when the patience is at its end.
     """
     connection = connect()
     try:
         try:
             take_over(connection, f"{system}/owner", patience)
         except AlreadyRunningError:
+            if not wanted():
+                raise
             _end_connections(connection, system, None)
             take_over(connection, f"{system}/owner")
         fence = _raise_fence(connection, system)

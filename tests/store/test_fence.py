@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from engine.app.wiring import enter_system
-from engine.store.exclusive import fenced, is_taken, take_over, take_system
+from engine.store.exclusive import AlreadyRunningError, fenced, is_taken, take_over, take_system
 from engine.store.unit import Connection, FencedError, unit_of_work
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
@@ -64,6 +64,19 @@ def test_an_owner_that_does_not_answer_is_shut_out_in_the_midst_of_its_work(stor
     with pytest.raises(psycopg.OperationalError):
         held.execute("SELECT 1")
     for one in (frozen, held, new, taken):
+        one.close()
+
+
+def test_who_is_to_have_it_no_more_shuts_nobody_out(store_dsn: str) -> None:
+    connect = connecting(store_dsn)
+    with connect() as connection:
+        enter_system(connection, "fence-d", "tryton")
+    held, first = take_system(connect, "fence-d", 1)
+    with pytest.raises(AlreadyRunningError):
+        take_system(connect, "fence-d", 0.2, lambda: False)
+    still = fenced(connect(), "fence-d", first)
+    assert commit(still, "fence-d") == 1
+    for one in (still, held):
         one.close()
 
 

@@ -8,10 +8,11 @@ where it counts: the next owner raises the fence in the store, and the last one'
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from kafka import ConsumerRebalanceListener, TopicPartition, errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.base import MemberState
 from kafka.structs import OffsetAndMetadata
 
 from connectors.debezium.kafka.cluster import consumer, sentences
@@ -19,6 +20,10 @@ from connectors.debezium.kafka.progress import PROGRESS
 from connectors.debezium.kafka.settings import Options, read_options
 from engine.ports.errors import ConfigError
 from engine.ports.source import SourceSetup
+
+_JOINING: Final = 1.0
+"""Seconds for which a member that is joining is polled at least: kafka-python drops the answer to its joining when
+it comes between two polls, and joins once more, which has all others join once more."""
 
 
 class _Pausing(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -43,6 +48,7 @@ class Group:
         self._options = options
         self._told: dict[TopicPartition, int] = {}
         self._asked = time.monotonic()
+        self._settled = False
         with sentences(options):
             self._member = consumer(
                 options,
@@ -65,17 +71,19 @@ class Group:
             self._member.subscribe(list(self._systems), listener=_Pausing(self._member))
 
     def owned(self, timeout: float) -> frozenset[str] | None:
-        """The systems that are this worker's now, None before it has joined; waits up to `timeout` seconds.
+        """The systems that are this worker's now; waits up to `timeout` seconds, a little longer while it joins.
+
+        None while it joins, for the first time or again: what it holds of the last time may be another one's by now.
 
         Raises:
             SourceError: the brokers do not serve; nothing is owned until they do.
         """
         with sentences(self._options):
-            self._member.poll(timeout_ms=int(timeout * 1000))
+            self._member.poll(timeout_ms=int((timeout if self._settled else max(timeout, _JOINING)) * 1000))
             parts = self._member.assignment()
             self._tell(parts)
-            joined = self._member.group_metadata().generation_id >= 0
-        if not parts and not joined:
+            self._settled = self._member.group_metadata().state is MemberState.STABLE
+        if not self._settled:
             return None
         return frozenset(self._systems[part.topic] for part in parts if part.partition == 0)
 

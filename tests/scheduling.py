@@ -1,0 +1,26 @@
+"""How the tests are shared out among processes: what uses the same servers stays in one of them."""
+
+from typing import Any, Final
+
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+ONE_PLACE: Final = ("tests/on_kafka/",)
+"""Folders all of whose tests use one and the same server."""
+
+
+class ByServer(LoadScopeScheduling):  # type: ignore[misc]
+    """A file at a time, for the tests of a file share what they start; and all that is on one broker together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return place_of(nodeid)
+
+
+def place_of(nodeid: str) -> str:
+    """The file of a test, or the folder that its server is for."""
+    path = nodeid.partition("::")[0]
+    return next((folder for folder in ONE_PLACE if path.startswith(folder)), path)
+
+
+def scheduler(config: Any, log: Any) -> ByServer:
+    """What pytest-xdist asks to share the tests out."""
+    return ByServer(config, log)
