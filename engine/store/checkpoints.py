@@ -107,7 +107,8 @@ def take(connection: Connection, system: str, now: dt.datetime, key_file: Path |
         if known is not None:
             return read_checkpoint(str(known[0]))
         heads = connection.execute(
-            "SELECT stream, seq, hash FROM stream_head WHERE stream LIKE %s ORDER BY stream", (f"{system}/%",)
+            "SELECT stream, seq, hash FROM stream_head WHERE starts_with(stream, %s) ORDER BY stream",
+            (f"{system}/",),
         ).fetchall()
         hashes: list[bytes] = []
         with connection.cursor() as cursor:

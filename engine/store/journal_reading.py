@@ -31,7 +31,8 @@ class StoredJournal:
 
     def heads(self, system: str) -> dict[str, tuple[int, str]]:
         found = self._connection.execute(
-            "SELECT stream, seq, hash FROM stream_head WHERE stream LIKE %s ORDER BY stream", (f"{system}/%",)
+            "SELECT stream, seq, hash FROM stream_head WHERE starts_with(stream, %s) ORDER BY stream",
+            (f"{system}/",),
         )
         return {str(stream): (int(seq), str(own)) for stream, seq, own in found.fetchall()}
 

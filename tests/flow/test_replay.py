@@ -53,6 +53,16 @@ def busy(house: House) -> None:
     house.drain()
 
 
+def test_a_system_is_proven_without_those_that_are_called_much_alike(connection: Connection, store_dsn: str) -> None:
+    for name in ("much_alike", "muchXalike"):
+        with psycopg.connect(store_dsn, autocommit=True) as opened:
+            House(connection, lambda opened=opened: opened, name).invoice("1")  # type: ignore[misc]
+    for name in ("much_alike", "muchXalike"):
+        found = verified(store_dsn, name)
+        assert (found.faults, found.entries > 0) == ([], True)
+        assert set(checkpoints.take(connection, name, NOW).heads) == set(found.ends)
+
+
 @pytest.mark.parametrize(
     "faults", [["lost_before"], ["lost_after", "lost_after"], ["throttled", "stale", "lost_before"]], ids=str
 )
