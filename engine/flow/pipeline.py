@@ -141,11 +141,20 @@ class Pipeline:
                 self._forget()
                 keys = [(change.table, change.key) for change in unit.changes]
                 mirror.rewrite_refs(work.cursor, self._system, keys, self._relations.related)
-                if any(spec.summed and spec.owner for spec in self._owners(reread)):
+                if self._owners(reread) or self._sums_are_in_doubt(work, unit):
                     self._restart_sums(work)
             self._apply(work, [unit], [] if reread is None else [reread])
             note(work)
         self.catch_up()
+
+    def _sums_are_in_doubt(self, work: Work, unit: Unit) -> bool:
+        """Whether a row that adds to a sum stands otherwise in the mirror: nobody knows as what it was added."""
+        summed = {spec.name for spec in self._mapping.tables if spec.summed}
+        told = {(one.table, one.key): None if one.op is Op.DELETE else one.row for one in unit.changes}
+        wanted = [key for key in told if key[0] in summed]
+        entries = mirror.load_entries(work.cursor, self._system, wanted)
+        living = {key: entry.row for key, entry in entries.items() if not entry.deleted}
+        return any(living.get(key) != told[key] for key in wanted)
 
     def mirrored(self, root: Root) -> set[mirror.Key]:
         """Every row that the mirror has of a document."""

@@ -176,9 +176,72 @@ def test_a_damaged_mirror_is_found_told_by_amount_and_mended(house: House) -> No
     assert (code, told["differences"], told["repaired"]) == (0, [], 1)
     assert house.drifts() == [(f"invoice/{number}", "dismissed", '["open_amount"]')]
     assert house.invoice(number)["open_amount"] == "363.00"
+    assert house.reconcile()[0] == 0, "what the customer owes was not made wrong by it"
     rows = house.mirrored()
     assert all(rows[name] == row for name, row in good.items() if name[0] == "account_move_line"
                and row[0]["move"] == good["account_invoice", str(number)][0]["move"])  # fmt: skip
+
+
+def receivable(house: House, party: str) -> Decimal:
+    (row,) = [row for row in house.engine.ask("customers", "list") if row["key"] == party]
+    (account,) = row["accounts"]
+    return Decimal(account["receivable"])
+
+
+def damage(house: House, party: str) -> None:
+    """As if a change of what a customer owes had been counted twice."""
+    with house.store() as store:
+        store.execute("UPDATE document_sum SET amount = amount + 50 WHERE kind = 'customer' AND key = %s", (party,))
+        store.execute(
+            """UPDATE customer SET record = jsonb_set(record, '{doc,accounts,0,receivable}',
+                 to_jsonb(((record #>> '{doc,accounts,0,receivable}')::numeric + 50)::text)) WHERE key = %s""",
+            (party,),
+        )
+
+
+def test_what_a_customer_owes_is_held_against_the_erp_and_mended(house: House) -> None:
+    house.bill()
+    assert house.reconcile()[0] == 0
+    party = str(house.accountant.customers()[0]["id"])
+    good = receivable(house, party)
+    assert good > 0
+    damage(house, party)
+    assert receivable(house, party) == good + 50
+    code, told = house.reconcile()
+    assert code == 1
+    (found,) = told["differences"]
+    assert (found["document"], Decimal(found["erp"]), Decimal(found["arsync"]), Decimal(found["amount"])) == (
+        f"customer/{party}", good, good + 50, Decimal(50),
+    )  # fmt: skip
+    code, told = house.reconcile("--repair")
+    assert (code, told["differences"], told["repaired"]) == (0, [], 1)
+    assert receivable(house, party) == good
+    # What is told from now on is added to the right sum.
+    house.bill("100.00")
+    assert house.reconcile()[0] == 0
+    assert receivable(house, party) == good + 121
+
+
+def test_the_daemon_reconciles_and_mends_by_its_clock(house: House) -> None:
+    house.engine.stop()
+    with house.engine._config.open("a", encoding="utf-8") as config:
+        config.write(f'\n[systems.{SYSTEM}.reconcile]\nevery = "3s"\nrepair = true\n')
+    (house.engine._folder / "ready.json").unlink()
+    house.engine.start()
+    house.engine.await_ready()
+    party = str(house.accountant.customers()[0]["id"])
+    good = receivable(house, party)
+    before = len(house.drifts())
+    damage(house, party)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and (len(house.drifts()) == before or receivable(house, party) != good):
+        time.sleep(0.5)
+    assert receivable(house, party) == good
+    (document, state, _) = house.drifts()[-1]
+    assert (document, state) == (f"customer/{party}", "dismissed")
+    with house.store() as store:
+        (count,) = store.execute("SELECT count(*) FROM reconciliation WHERE differences = 0").fetchone() or (0,)
+    assert count > 0
 
 
 def test_without_the_daemon_nothing_can_be_said(house: House) -> None:
