@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --durations 30
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
 
-.PHONY: test prove lint demo bench clean
+.PHONY: test test-long coverage prove lint demo bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,7 +23,13 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(PYTEST) -m "not prove" --cov --cov-report=term
+	$(PYTEST) -m "not prove and not long"
+
+test-long: $(STAMP)
+	$(PYTEST) -m "long and not prove"
+
+coverage: $(STAMP)
+	$(PYTEST) -m "not prove and not long" --cov --cov-report=term
 
 prove: $(STAMP)
 	$(BIN)/python -m pytest -m "prove or not prove" --verbose

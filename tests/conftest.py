@@ -10,14 +10,18 @@ import pytest
 from engine.store import schema
 from engine.store.embedded import Cluster
 from engine.store.unit import Connection
+from tests.scheduling import rank, scheduler
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where the tests run in several processes: which tests stay together."""
-    from tests.scheduling import scheduler
-
     return scheduler(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first."""
+    items.sort(key=lambda item: rank(item.nodeid))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from demo.accountant import Accountant, Item
 from demo.engine import SYSTEM, Engine, Target
 from demo.erp import DATABASE, DemoErp
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 DAY = dt.date(2026, 11, 20)
 ITEMS = [Item("Pallets", Decimal("100.00"))]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.demo.runs import left_behind, outcome, started
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 KILLS = 20
 FULL = range(11, 36)

@@ -33,6 +33,7 @@ def test_both_sides_agree_after_the_day(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.long
 def test_without_writeback_the_ledger_disagrees(tmp_path: Path) -> None:
     code, text = outcome(started(tmp_path, "--without", "writeback"))
     assert code == 1, text

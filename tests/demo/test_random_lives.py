@@ -13,7 +13,7 @@ from demo.engine import Engine
 from demo.erp import DemoErp
 from tests.demo.unruly import Unruly
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,17 @@ def member(stack: KafkaStack, mark: str, systems: list[str], folder: Path, insta
     return join([SourceSetup(system, options, ["public.t"], [], None, folder, 100) for system in systems])
 
 
+def owned_by(*members: Group) -> list[frozenset[str]]:
+    """What each owns now; they are asked side by side, as processes of their own are."""
+    with ThreadPoolExecutor(len(members)) as pool:
+        return [owned or frozenset() for owned in pool.map(lambda one: one.owned(0.05), members)]
+
+
 def settled(members: list[Group], systems: list[str]) -> list[frozenset[str]]:
     """What each owns, once every system has exactly one owner and nobody is without."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        owned = [one.owned(0.05) or frozenset() for one in members]
+        owned = owned_by(*members)
         if all(owned) and sorted(system for held in owned for system in held) == systems:
             return owned
     raise AssertionError(f"not settled: {owned}")
@@ -70,8 +77,8 @@ def test_a_member_with_a_name_comes_back_to_its_own_and_nobody_else_loses_any(
     again = member(stack, mark, systems, tmp_path, "one")
     try:
         until = time.monotonic() + PATIENCE
-        while again.owned(0.05) != held[0]:
-            assert second.owned(0.05) == held[1]
+        while (owned := owned_by(again, second)) != held:
+            assert owned[1] == held[1]
             assert time.monotonic() < until
     finally:
         again.close()
@@ -100,7 +107,7 @@ def test_two_members_of_one_name_are_refused(
         with pytest.raises(
             SourceRefused, match=r"another worker of the group .* calls itself same.*source\.instance"
         ):
-            again_and_again(lambda: (second.owned(0.05), first.owned(0.05)))
+            again_and_again(lambda: owned_by(second, first))
     finally:
         second.close()
         first.close()

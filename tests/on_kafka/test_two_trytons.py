@@ -28,7 +28,7 @@ from tests.kafka_stack.stack import KafkaStack, require_stack
 from tests.on_kafka.crew import Crew
 from tests.on_kafka.trytons import Ambush, SharedArsync, tryton_system, write_secrets
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 PATIENCE = 150.0
 """Seconds without any change after which the day goes on: longer than a lost answer is in doubt."""
