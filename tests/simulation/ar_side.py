@@ -86,7 +86,7 @@ class ArSide:
         if position is None:
             return
         found = connection.execute(
-            "SELECT record::text FROM invoice WHERE system = %s AND key = ANY(%s) AND NOT deleted",
+            "SELECT record::text FROM invoice WHERE system = %s AND key = ANY(%s) AND NOT deleted ORDER BY key",
             (self._system, keys),
         )
         for (text,) in found:

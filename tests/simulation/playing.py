@@ -34,7 +34,7 @@ SIZE = 100
 """Invoices of one world: small enough for its story to be read, large enough for customers to have several."""
 PROTECTIONS = ("token-guard", "find-before-resend", "echo-by-content", "transaction-grouping", "stream-progress")
 _DAEMON, _SECRET = "arsync_daemon", "only-for-tests"
-_TOGETHER = 1
+_TOGETHER = 8
 """Worlds that stand in a database at once."""
 _STORIES = 3
 """Faults of one world that are told in full."""

@@ -138,7 +138,8 @@ class World:
         if self.silent_for:
             self.silent_for -= 1
             self.pass_time(dice.uniform(0.0, 25.0))
-            self.deliver(0)
+            if self.silent_for:
+                self.deliver(0)
         elif (self.clock.now - self._caught_up).total_seconds() > LAG:
             self.deliver(100_000)
         elif dice.random() < self.stage.silences:
