@@ -220,7 +220,8 @@ def _stale(case: Case) -> bool:
 
 
 def _reversed(case: Case) -> bool:
-    """The ERP's people took money of ours off the invoice, or lowered or voided a memo of ours."""
+    """The ERP's people took money of ours off the invoice, or lowered or voided a memo of ours; or that was done for
+    us, and the ERP had said that it was not."""
     if case.invoice is None:
         return False
     before = ZERO
@@ -228,7 +229,7 @@ def _reversed(case: Case) -> bool:
         shown = moment.facts.shown(case.key) if moment.facts else ZERO
         if moment.facts and moment.facts.ref == case.key and moment.facts.phase != "void":
             shown = moment.facts.total
-        if shown < before and moment.key is None:
+        if shown < before and (moment.key is None or case.evidence.given_up(moment.key, moment.lsn)):
             return True
         before = shown
     return False

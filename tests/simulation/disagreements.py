@@ -86,7 +86,8 @@ def _judge_reversals(evidence: Evidence, verdict: Verdict, name: str, told: list
         for moment in evidence.visible(invoice):
             shown = moment.facts.shown(key) if moment.facts else ZERO
             less = before is not None and shown < before.shown(key)
-            if less and moment.lsn > evidence.confirmed[key] and moment.key is None:
+            by_us = moment.key is not None and not evidence.given_up(moment.key, moment.lsn)
+            if less and moment.lsn > evidence.confirmed[key] and not by_us:
                 times += not _asked_for(evidence, before, moment)
             before = moment.facts
         said = [c for c in told if c["kind"] == "erp_reversed" and c["document"] == f"invoice/{invoice}"]
@@ -96,11 +97,14 @@ def _judge_reversals(evidence: Evidence, verdict: Verdict, name: str, told: list
 
 
 def _asked_for(evidence: Evidence, before: Facts | None, moment: Moment) -> bool:
-    """What is gone is what the AR side itself had asked to be taken off; somebody was quicker."""
+    """What is gone is what the AR side itself had asked to be taken off before it was told; somebody was quicker."""
     left = {line.item for line in moment.facts.lines} if moment.facts else set()
     gone = {line.item for line in before.lines} - left if before else set()
     return any(
-        isinstance(item.intent, asked.ReverseApplication) and item.intent.item in gone and item.at < moment.at
+        isinstance(item.intent, asked.ReverseApplication)
+        and item.intent.item in gone
+        and evidence.known(item.at) < moment.lsn
+        and not evidence.given_up(evidence.key(item.intent.id), moment.lsn)
         for item in evidence.asked.values()
     )
 

@@ -106,6 +106,13 @@ class Evidence:
         """What arsync reported of an intent then."""
         return next((state for when, state in reversed(self.ends[intent]) if when <= at), "received")
 
+    def given_up(self, key: str, position: int) -> bool:
+        """Whether arsync had reported what was asked for under this key as not done before it read the ERP's log up
+        to there."""
+        name = next((name for name in self.asked if self.key(name) == key), None)
+        read = next((at for at, known in self.world.known if known >= position), None)
+        return name is not None and read is not None and self.state_at(name, read) in ("refused", "held", "withdrawn")
+
     # The ERP's history.
 
     def known(self, at: dt.datetime) -> int:
@@ -160,6 +167,8 @@ class Evidence:
                 expected = tuple(_followed(e, b, n) for e, b, n in zip(expected, before, now, strict=True))
             if now != expected:
                 strayed.append(moment)
+            if now == _decisive(base):
+                expected = now  # it has come back: from here on it is again what it was
             previous = moment.facts
         return strayed
 
@@ -176,13 +185,27 @@ class Evidence:
         left = before.balance
         blocked = before.blocked
         for intent in intents:
-            left += _moved_as_asked(intent, self.key(intent.id), before, now)
+            left += self._moved_as_asked(invoice, intent, before, now)
             if isinstance(intent, asked.RaiseDispute | asked.RejectDispute):
                 blocked = isinstance(intent, asked.RaiseDispute)
         same = (before.customer, before.total) == (now.customer, now.total)
         moved = left != before.balance
         schedule = moved or (before.phase, before.schedule) == (now.phase, now.schedule)
         return same and schedule and (left, blocked) == (now.balance, now.blocked)
+
+    def _moved_as_asked(self, invoice: str, intent: Intent, before: Facts, now: Facts) -> Decimal:
+        """What an intent asked for adds to an invoice's balance, as far as it happened between two moments."""
+        old, new = {line.item: line for line in before.lines}, {line.item: line for line in now.lines}
+        if isinstance(intent, asked.ReverseApplication):
+            return old[intent.item].amount if intent.item in old and intent.item not in new else ZERO
+        if isinstance(intent, asked.ApplyReceipt):
+            applied = [line for item, line in new.items() if item not in old and line.text == intent.receipt]
+            return -sum((line.amount for line in applied), ZERO)
+        part, key = self.parts(intent).get(invoice), self.key(intent.id)
+        if part is None:
+            return ZERO
+        # What is taken back nobody had asked for, nor what is more than that.
+        return min(before.shown(key) - min(now.shown(key), part.taken_off), ZERO)
 
     def still_drifted(self, invoice: str, since: int, until: int) -> bool:
         """Whether it is so at `until`, and the facts are others than at `since`: what came back is no surprise."""
@@ -210,17 +233,6 @@ class Evidence:
             c.key == key and c.at <= until and c.said in said and (reason is None or c.reason == reason)
             for c in self.calls
         )
-
-
-def _moved_as_asked(intent: Intent, key: str, before: Facts, now: Facts) -> Decimal:
-    """What an intent asked for adds to an invoice's balance, as far as it happened between two moments."""
-    old, new = {line.item: line for line in before.lines}, {line.item: line for line in now.lines}
-    if isinstance(intent, asked.ReverseApplication):
-        return old[intent.item].amount if intent.item in old and intent.item not in new else ZERO
-    if isinstance(intent, asked.ApplyReceipt):
-        applied = [line for item, line in new.items() if item not in old and line.text == intent.receipt]
-        return -sum((line.amount for line in applied), ZERO)
-    return min(before.shown(key) - now.shown(key), ZERO)  # what is taken back nobody had asked for
 
 
 def invoice_key(name: str) -> str:

@@ -81,14 +81,16 @@ class Wire:
         self._every.append(self.snapshots[-1])
         self.starts.append(len(self.records))
 
-    def leave(self, resume: int | None, position: int, snapshot: str | None, *, complete: bool) -> None:
+    def leave(
+        self, resume: int | None, position: int, epoch: str | None, snapshot: str | None, *, complete: bool
+    ) -> None:
         """A source that cannot go on at `resume`, because there is none or it stands within a snapshot, will begin by
-        a new one: what was not taken in before (`position` in the log, `snapshot` and whether it is `complete`) is
-        told by that only.
+        a new one: what was not taken in before (`position` in the log; of `epoch` the `snapshot`, and whether it is
+        `complete`) is told by that only.
         """
         if resume is None or self._inside(resume):
             self.told = [(lsn, end) for lsn, end in self.told if lsn <= position]
-            self.snapshots = [taken for taken in self.snapshots if self._was_taken(taken, snapshot, complete)]
+            self.snapshots = [taken for taken in self.snapshots if self._was_taken(taken, epoch, snapshot, complete)]
 
     def restart_at(self, resume: int | None) -> int:
         """Where a source that is opened again goes on: at `resume`, somewhat before it, or at a new snapshot."""
@@ -102,9 +104,9 @@ class Wire:
     def _inside(self, resume: int) -> bool:
         return any(taken.start < resume < taken.end for taken in self._every)
 
-    def _was_taken(self, taken: Taken, snapshot: str | None, complete: bool) -> bool:
+    def _was_taken(self, taken: Taken, epoch: str | None, snapshot: str | None, complete: bool) -> bool:
         if snapshot is None:
-            return taken.epoch != self.epoch
+            return taken.epoch not in (epoch, self.epoch)
         last = int(snapshot.split(":", 1)[0])
         return taken.lsn < last or (taken.lsn == last and complete)
 

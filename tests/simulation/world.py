@@ -224,7 +224,7 @@ class World:
         same = stored is not None and stored.resume is not None and stored.epoch == self.wire.epoch
         at = read if same else None
         # Before arsync forgets it: the process may die again while the new epoch begins.
-        self.wire.leave(at, position, stored.snapshot if stored else None,
+        self.wire.leave(at, position, stored.epoch if stored else None, stored.snapshot if stored else None,
                         complete=stored is not None and stored.snapshot_complete)  # fmt: skip
         mapping = SimMapping(by_writer="echo-by-content" in self.without)
         self.pipeline = Pipeline(reader, self.system, mapping, self.stage.policy, self.clock, epoch=self.wire.epoch)
