@@ -22,6 +22,7 @@ _CLEARED = (Phase.CLEARED, Phase.FINAL)
 _STANDING = (Phase.OPEN, *_CLEARED)
 _NOTHING_DONE = (CommandState.PENDING, CommandState.STALE)
 """What was sent before and refused, or proven absent: whatever is different now was somebody else."""
+_UNDER_WAY = (CommandState.SENT, CommandState.UNKNOWN, CommandState.ACCEPTED, CommandState.PART_DONE)
 _ZERO = Decimal(0)
 
 
@@ -57,7 +58,17 @@ def ancestors(
             continue
         if command.sends and isinstance(command.write, IssueMemo):
             _add_memo(desk, key, command.write, old.doc, doc, memos, ours)
+    _add_own_clearing(desk, old.doc, doc, ours)
     return (old.version, *old.ancestors)[:_MOST] if _explains(ours, old.doc, doc) else ()
+
+
+def _add_own_clearing(desk: Desk, old: Invoice, new: Invoice, ours: _Ours) -> None:
+    """A memo that a command of ours has made, and that the same command is to clear, is cleared."""
+    command = desk.view.commands.get(old.reference or "")
+    if command is None or not isinstance(command.write, IssueMemo) or not command.write.clears:
+        return
+    if command.state in _UNDER_WAY and old.phase is Phase.OPEN and new.phase in _CLEARED:
+        ours.credited, ours.any = old.balance, True
 
 
 def _reversals(desk: Desk, old: Invoice, new: Invoice, moved: list[Shift]) -> list[Application]:

@@ -156,8 +156,14 @@ def _about(desk: Desk, paper: Paper) -> list[str]:
         key
         for key, command in sorted(desk.view.commands.items())
         if isinstance(command.write, ReleaseOrder) and command.write.order in names
-        if command.state not in (*_GIVEN_UP, CommandState.CONFIRMED)
+        if command.state not in (*_GIVEN_UP, CommandState.CONFIRMED) or _is_refused_and_held(desk, command)
     ]
+
+
+def _is_refused_and_held(desk: Desk, command: CommandRecord) -> bool:
+    """The ERP has said no, and people are to say what now: that it is so after all is the answer, whoever did it."""
+    intent = desk.intent(command.intent)
+    return command.state == CommandState.REJECTED and intent is not None and intent.state == IntentState.HELD
 
 
 def book_shifts(desk: Desk, old: Invoice | None, doc: Invoice, moved: list[Shift], at: dt.datetime) -> None:
@@ -265,7 +271,7 @@ def _tell_if_late(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
     intent = desk.intent(command.intent)
     given_up = command.state in _GIVEN_UP
     gone = intent is not None and intent.state in (IntentState.REFUSED, IntentState.WITHDRAWN)
-    if not (given_up or gone):
+    if not (given_up or gone) or (command.write.by_value and _is_refused_and_held(desk, command)):
         return
     was = f"the command had been {command.state}" if given_up or intent is None else f"it was {intent.state}"
     shown = sum(command.echoed.values(), Decimal(0))

@@ -103,7 +103,7 @@ def commands_of_orders(cursor: Cursor[Any], system: str, orders: Iterable[str]) 
     """Keys of the commands that release one of these orders and are not known to be done."""
     cursor.execute(
         """SELECT key FROM command WHERE system = %s AND current AND state <> 'confirmed'
-             AND record -> 'write' ->> 'order' = ANY(%s)""",
+             AND record -> 'write' ->> 'order' IS NOT NULL AND record -> 'write' ->> 'order' = ANY(%s)""",
         (system, sorted(set(orders))),
     )
     return {str(key) for (key,) in cursor}

@@ -191,6 +191,9 @@ class IntentRow(SQLModel, table=True):
     record: Any = Field(sa_column=_json())
 
 
+_OF_ORDERS = "current AND state <> 'confirmed' AND record -> 'write' ->> 'order' IS NOT NULL"
+
+
 class CommandRow(SQLModel, table=True):
     """The outbox: one write and where it stands. Only the newest revision of a key is `current`."""
 
@@ -199,6 +202,12 @@ class CommandRow(SQLModel, table=True):
         Index("command_due", "system", "state", "due_at"),
         Index("command_intent", "system", "intent"),
         Index("command_sent", "system", "sent_at"),
+        Index(
+            "command_order",
+            "system",
+            text("((record -> 'write'::text) ->> 'order'::text)"),
+            postgresql_where=text(_OF_ORDERS),
+        ),
     )
     system: str = Field(primary_key=True)
     key: str = Field(primary_key=True)

@@ -38,8 +38,9 @@ from engine.model.intents import (
     parse_intent,
 )
 from engine.model.intents import SetCreditLimit as AskLimit
+from engine.model.records import ConflictKind
 from engine.rules.desk import Decision
-from engine.rules.policy import Policy
+from engine.rules.policy import Choice, Policy
 from tests.rules.payment_script import KEY, NOW, Script, invoice, paid, part, refusals
 
 
@@ -192,6 +193,20 @@ def test_a_memo_over_all_that_is_open_is_done_when_the_two_have_cleared_each_oth
     script.told(*[memo("m1", "100.00"), cleared][:: 1 if first == "memo" else -1][1:])
     assert (script.command("m1"), script.intent("m1")[0]) == ("confirmed", "done")
     assert script.conflicts == []
+
+
+def test_that_a_memo_of_ours_is_cleared_as_asked_surprises_nobody_and_anything_later_does(script: Script) -> None:
+    script.ask(IssueMemo(**script.about("m1"), memo=Memo.CREDIT, date=NOW.date()))
+    script.send(key("m1"))
+    script.told(memo("m1", "100.00"))
+    seen = script.view.invoices["90"].version
+    used = memo("m1", "100.00", open_amount=Decimal("0.00"), phase=Phase.FINAL)
+    script.told(used, invoice(open_amount=Decimal("0.00"), phase=Phase.FINAL, due=()))
+    assert seen in script.view.invoices["90"].ancestors
+    assert script.command("m1") == "confirmed"
+    script.told(memo("m1", "100.00"))
+    script.told(used)
+    assert seen not in script.view.invoices["90"].ancestors
 
 
 def test_what_a_memo_is_followed_by_proves_nothing_of_the_memo(script: Script) -> None:
@@ -413,6 +428,39 @@ def test_an_order_is_released_when_the_erp_lets_it_go_on(script: Script, named: 
     assert script.command("o1") == "accepted"
     papers(script, SalesOrder("1", "SO-1", held=False))
     assert (script.command("o1"), script.intent("o1")[0], script.conflicts) == ("confirmed", "done", [])
+
+
+def release(name: str) -> ReleaseOrder:
+    return ReleaseOrder(
+        id=name, system="erp", customer="7", company="1", order="1", currency="EUR", amount=Decimal("900.00")
+    )
+
+
+def test_an_order_that_goes_on_although_its_release_was_refused_answers_the_question(script: Script) -> None:
+    script.ask(release("o1"))
+    script.send(key("o1"))
+    script.answer(OutcomeKind.REJECTED, key("o1"))
+    assert (script.intent("o1")[0], script.conflicts) == ("held", ["erp_rejected"])
+    papers(script, SalesOrder("1", "SO-1", held=True))
+    assert script.intent("o1")[0] == "held"
+    papers(script, SalesOrder("1", "SO-1", held=False))
+    assert (script.command("o1"), script.intent("o1")[0]) == ("confirmed", "done")
+    (conflict,) = script.view.conflicts.values()
+    assert (conflict.kind, conflict.state) == ("erp_rejected", "dismissed")
+
+
+def test_an_order_that_goes_on_after_its_release_was_given_up_is_nobody_s_business(script: Script) -> None:
+    script.policy = Policy(choices={ConflictKind.ERP_REJECTED: Choice.ACCEPT_ERP})
+    script.ask(release("o1"))
+    script.send(key("o1"))
+    script.answer(OutcomeKind.REJECTED, key("o1"))
+    assert script.intent("o1")[0] == "refused"
+    papers(script, SalesOrder("1", "SO-1", held=False))
+    assert (script.command("o1"), script.intent("o1")[0], script.conflicts) == (
+        "rejected",
+        "refused",
+        ["erp_rejected"],
+    )
 
 
 def entry(name: str, second: str = "70.00") -> PostEntry:
