@@ -291,10 +291,16 @@ def _contradicted(desk: Desk, command: CommandRecord, invoice: str, shown: Decim
     """The ERP shows something else than was promised. A later echo that fulfils the promise still confirms."""
     record, promised = desk.invoice(invoice), command.promised(invoice)
     name = record.doc.number if record and record.doc.number else invoice
-    sentence = (
-        f"The ERP shows {shown} {command.write.currency} on invoice {name} under key {command.key}; "
-        f"{'nothing' if promised is None else promised} was promised for it to customer {command.write.customer}."
-    )
+    write = command.write
+    what = f"the {write.title}" if write.by_value else f"{shown} {write.currency}"
+    sentence = f"The ERP shows {what} on invoice {name} under key {command.key}; "
+    if record is not None and (record.doc.customer, record.doc.currency) != (write.customer, write.currency):
+        sentence += (
+            f"the invoice is customer {record.doc.customer}'s in {record.doc.currency}, "
+            f"and it was meant for customer {write.customer} in {write.currency}."
+        )
+    else:
+        sentence += f"{'nothing' if promised is None else promised} was promised for it to customer {write.customer}."
     if command.state not in (CommandState.CONFIRMED, CommandState.MISMATCHED):
         desk.move_command(command.key, "mismatch")
     problem = Problem(ConflictKind.ECHO_MISMATCH, "echo.amount", sentence, record, ("applications",), shown)

@@ -153,7 +153,8 @@ def _contradicted(case: Case) -> bool:
     if case.facts.ref == case.key:  # the memo itself
         return (case.facts.total, case.facts.customer) != (getattr(case.intent, "amount", None), case.intent.customer)
     shown = case.facts.shown(case.key)
-    return shown > case.taken_off or (shown > 0 and case.facts.customer != case.intent.customer)
+    done = shown > 0 or any(commit.lsn <= case.position for commit in case.evidence.effects[case.key])
+    return shown > case.taken_off or (done and case.facts.customer != case.intent.customer)
 
 
 def _missing(case: Case) -> bool:
@@ -216,7 +217,7 @@ def _stale(case: Case) -> bool:
     before = [position for at, position in rebased if (at, position) < (case.at, case.position)]
     if since is None and not before:
         return True  # the author named a version that nobody ever told
-    return bool(evidence.drift(invoice, max([*before, since or 0]), case.position))
+    return bool(evidence.drift(invoice, max([*before, since or 0]), case.position, refused_too=True))
 
 
 def _reversed(case: Case) -> bool:

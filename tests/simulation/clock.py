@@ -1,9 +1,12 @@
-"""Time in the simulation: it passes when the world says so, and no two readings are the same."""
+"""Time in the simulation: it passes when the world says so, and no two readings are the same.
+
+They lie so far apart that the intents of one hand-over, which follow each other by a microsecond, lie in between.
+"""
 
 import datetime as dt
 
 START = dt.datetime(2026, 11, 23, 6, tzinfo=dt.UTC)
-TICK = dt.timedelta(microseconds=1)
+TICK = dt.timedelta(microseconds=100)
 
 
 class Clock:

@@ -155,15 +155,19 @@ class Evidence:
             last = before[-1]
             told.append(Moment(lsn, last.at, last.who, "as a snapshot found it", last.key, last.facts))
 
-    def drift(self, invoice: str, since: int, until: int) -> list[Moment]:
-        """The moments at which an invoice was not what it was at `since` but for what our own commands did."""
+    def drift(self, invoice: str, since: int, until: int, *, refused_too: bool = False) -> list[Moment]:
+        """The moments at which an invoice was not what it was at `since` but for what our own commands did.
+
+        With `refused_too` as well those of which the ERP had said that they were not done.
+        """
         base = self.facts_at(invoice, since)
         expected = _decisive(base)
         previous = base
         strayed = []
         for moment in self.moments(invoice, since, until):
             now, before = _decisive(moment.facts), _decisive(previous)
-            if moment.key is not None or self._as_asked(invoice, moment, previous):
+            ours = moment.key is not None and not (refused_too and self.given_up(moment.key, moment.lsn))
+            if ours or self._as_asked(invoice, moment, previous):
                 expected = tuple(_followed(e, b, n) for e, b, n in zip(expected, before, now, strict=True))
             if now != expected:
                 strayed.append(moment)
