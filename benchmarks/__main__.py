@@ -11,6 +11,7 @@ import click
 _BENCHMARKS = {
     "conflicts": ("benchmarks.conflicts", "conflicts"),
     "ingest": ("benchmarks.ingest.verb", "ingest"),
+    "latency": ("benchmarks.latency.verb", "latency"),
     "replay": ("benchmarks.replay.verb", "replay"),
     "writeback": ("benchmarks.writeback.verb", "writeback"),
 }
