@@ -12,6 +12,7 @@ _BENCHMARKS = {
     "conflicts": ("benchmarks.conflicts", "conflicts"),
     "ingest": ("benchmarks.ingest.verb", "ingest"),
     "latency": ("benchmarks.latency.verb", "latency"),
+    "recovery": ("benchmarks.recovery", "recovery"),
     "replay": ("benchmarks.replay.verb", "replay"),
     "writeback": ("benchmarks.writeback.verb", "writeback"),
 }

@@ -39,7 +39,8 @@ class BehindError(RuntimeError):
 
 class Setup(msgspec.Struct, frozen=True):
     """How arsync is run. `module` is run in place of the command `arsync`, `connector` in place of Tryton's with
-    `target` as its section; `more` are further sections. A worker that dies is missed after `session_seconds`.
+    `target` as its section; `more` are further sections. A worker that dies is missed after `session_seconds`, unless
+    the next one comes back under the same name, its `instance`.
     """
 
     connector: str = "tryton"
@@ -48,6 +49,7 @@ class Setup(msgspec.Struct, frozen=True):
     module: str | None = None
     environment: Mapping[str, str] = {}
     session_seconds: float = 30
+    instance: str | None = None
 
 
 class House:
@@ -170,8 +172,10 @@ def _new_store(house: House, name: str) -> str:
 
 
 def _topic_section(house: House, name: str, setup: Setup) -> str:
-    return _section(f"systems.{name}.source", {"type": "kafka", "bootstrap": house.stack.bootstrap, "group": name,
-                                               "session_seconds": setup.session_seconds})  # fmt: skip
+    settings = {"type": "kafka", "bootstrap": house.stack.bootstrap, "group": name,
+                "session_seconds": setup.session_seconds}  # fmt: skip
+    named = {"instance": setup.instance} if setup.instance is not None else {}
+    return _section(f"systems.{name}.source", settings | named)
 
 
 def _system(house: House, erp: LiveErp, way: Way, setup: Setup) -> str:
