@@ -12,8 +12,10 @@ _BENCHMARKS = {
     "conflicts": ("benchmarks.conflicts", "conflicts"),
     "ingest": ("benchmarks.ingest.verb", "ingest"),
     "latency": ("benchmarks.latency.verb", "latency"),
+    "memory": ("benchmarks.scale.memory", "memory"),
     "recovery": ("benchmarks.recovery", "recovery"),
     "replay": ("benchmarks.replay.verb", "replay"),
+    "scale": ("benchmarks.scale.verb", "scale"),
     "writeback": ("benchmarks.writeback.verb", "writeback"),
 }
 
