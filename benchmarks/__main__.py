@@ -16,6 +16,7 @@ _BENCHMARKS = {
     "recovery": ("benchmarks.recovery", "recovery"),
     "replay": ("benchmarks.replay.verb", "replay"),
     "scale": ("benchmarks.scale.verb", "scale"),
+    "source": ("benchmarks.source.verb", "source"),
     "writeback": ("benchmarks.writeback.verb", "writeback"),
 }
 
