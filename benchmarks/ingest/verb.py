@@ -1,17 +1,14 @@
 """`python -m benchmarks ingest`: arsync beside a ceiling and its peers, on one topic in one run."""
 
 import json
-import shutil
-import signal
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.writeback.verb import clock, interrupted
+from benchmarks.running import Tell, running
 
 if TYPE_CHECKING:
     from benchmarks.ingest.synced import Synced
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     Way = Callable[[Filled], float]
     """Reads the measured part once, and gives the seconds that a record took."""
 
-Tell = Callable[[str], None]
 SIDES = ("arsync", "ceiling", "bytewax_recovery", "quix", "jdbc_sink")
 _SHOWN_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
 
@@ -38,23 +34,11 @@ def ingest(events: int, runs: int, seed: int, sides: str, quick: bool, json_: bo
 
     Exits with 1 when a side did not arrive at the state that the workload ends with.
     """
-    from benchmarks.ingest.synced import SyncFailed
-    from tests.kafka_stack.jars import why_not
-
-    reason = why_not()
-    if reason is not None:
-        raise click.ClickException(reason)
     if quick:
         events, runs = min(events, 24_000), min(runs, 3)
     asked = [side for side in (SIDES[:2] if quick else SIDES) if side in sides.split(",")]
-    signal.signal(signal.SIGTERM, interrupted)
-    folder = Path(tempfile.mkdtemp(prefix="arsync-ingest-"))
-    try:
-        line = measure(folder, events, runs, seed, asked, clock())
-    except SyncFailed as error:
-        raise click.ClickException(str(error)) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with running("ingest", kafka=True) as (folder, tell):
+        line = measure(folder, events, runs, seed, asked, tell)
     show(line)
     if json_:
         click.echo(json.dumps(line))
