@@ -11,7 +11,12 @@ import click
 _BENCHMARKS = {
     "conflicts": ("benchmarks.conflicts", "conflicts"),
     "ingest": ("benchmarks.ingest.verb", "ingest"),
+    "latency": ("benchmarks.latency.verb", "latency"),
+    "memory": ("benchmarks.scale.memory", "memory"),
+    "recovery": ("benchmarks.recovery", "recovery"),
     "replay": ("benchmarks.replay.verb", "replay"),
+    "scale": ("benchmarks.scale.verb", "scale"),
+    "source": ("benchmarks.source.verb", "source"),
     "writeback": ("benchmarks.writeback.verb", "writeback"),
 }
 

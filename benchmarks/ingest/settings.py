@@ -6,7 +6,13 @@ import psycopg
 
 from engine.store.embedded import Cluster
 
-SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "15min"}
+SETTINGS = {
+    "shared_buffers": "512MB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "15min",
+    # When something was committed is asked of the server itself, where nobody else can tell.
+    "track_commit_timestamp": "on",
+}
 
 
 def told_settings(cluster: Cluster, names: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from benchmarks.workload.expected import Expected
 from benchmarks.workload.stream import Message, Workload, rows_of
 
 TOPIC = "tryton"
@@ -17,7 +18,7 @@ WARM_ROWS = 200
 class Filled(msgspec.Struct, frozen=True):
     """The topic as it stands. Offsets from `begin` to `end` are measured; `events` are the row changes in between.
 
-    `states` and `open_total` are what every reader must arrive at.
+    `expected` is what every reader must arrive at.
     """
 
     bootstrap: str
@@ -26,8 +27,7 @@ class Filled(msgspec.Struct, frozen=True):
     end: int
     events: int
     size: int
-    states: dict[str, int]
-    open_total: str
+    expected: Expected
 
     @property
     def records(self) -> int:
@@ -36,35 +36,34 @@ class Filled(msgspec.Struct, frozen=True):
 
 
 class Filler:
-    """Writes a workload into a topic, in parts."""
+    """Writes a workload into a topic of its own, in parts."""
 
-    def __init__(self, bootstrap: str, seed: int) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, bootstrap: str, seed: int, topic: str = TOPIC) -> None:
+        self._bootstrap, self._topic = bootstrap, topic
         self._workload = Workload(seed)
         admin = KafkaAdminClient(bootstrap_servers=bootstrap)
         settings = {"retention.ms": "-1", "retention.bytes": "-1"}
-        admin.create_topics([NewTopic(TOPIC, 1, 1, topic_configs=settings)])
+        admin.create_topics([NewTopic(topic, 1, 1, topic_configs=settings)])
         admin.close()
 
     def warm_up(self) -> int:
         """Write what is read before anything is measured; returns the topic's end."""
         self._send(self._workload.snapshot())
         self._send(rows_of(self._workload, WARM_ROWS))
-        return end_of(self._bootstrap)
+        return end_of(self._bootstrap, self._topic)
 
     def fill(self, rows: int) -> Filled:
         """Write the measured part: at least this many row changes."""
-        begin = end_of(self._bootstrap)
+        begin = end_of(self._bootstrap, self._topic)
         events, size = self._send(rows_of(self._workload, rows))
         return Filled(
             self._bootstrap,
-            TOPIC,
+            self._topic,
             begin,
-            end_of(self._bootstrap),
+            end_of(self._bootstrap, self._topic),
             events,
             size,
-            self._workload.states(),
-            self._workload.open_total(),
+            Expected.of(self._workload),
         )
 
     def _send(self, messages: Iterable[Message]) -> tuple[int, int]:
@@ -74,7 +73,7 @@ class Filler:
         )  # fmt: skip
         events = size = 0
         for topic, key, value in messages:
-            producer.send(TOPIC, key=key, value=value, partition=0)
+            producer.send(self._topic, key=key, value=value, partition=0)
             events += not topic.endswith(".transaction")
             size += len(key) + len(value)
         producer.flush()
@@ -82,16 +81,16 @@ class Filler:
         return events, size
 
 
-def end_of(bootstrap: str) -> int:
+def end_of(bootstrap: str, topic: str = TOPIC) -> int:
     """The offset behind the topic's last record."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap)
     try:
-        part = TopicPartition(TOPIC, 0)
+        part = TopicPartition(topic, 0)
         for _ in range(50):
             ends = consumer.end_offsets([part])
             if ends.get(part) is not None:
                 return int(ends[part])
             time.sleep(0.1)
-        raise RuntimeError(f"the broker at {bootstrap} does not say where the topic {TOPIC} ends")
+        raise RuntimeError(f"the broker at {bootstrap} does not say where the topic {topic} ends")
     finally:
         consumer.close()

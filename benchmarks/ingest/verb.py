@@ -1,17 +1,14 @@
 """`python -m benchmarks ingest`: arsync beside a ceiling and its peers, on one topic in one run."""
 
 import json
-import shutil
-import signal
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.writeback.verb import clock, interrupted
+from benchmarks.running import Tell, running
 
 if TYPE_CHECKING:
     from benchmarks.ingest.synced import Synced
@@ -21,9 +18,7 @@ if TYPE_CHECKING:
     Way = Callable[[Filled], float]
     """Reads the measured part once, and gives the seconds that a record took."""
 
-Tell = Callable[[str], None]
 SIDES = ("arsync", "ceiling", "bytewax_recovery", "quix", "jdbc_sink")
-_BUILT = SIDES[:4]
 _SHOWN_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
 
 
@@ -31,29 +26,19 @@ _SHOWN_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_bu
 @click.option("--events", default=120_000, show_default=True, type=click.IntRange(1_000), help="Row changes to read.")
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(1), help="Turns that each side has.")
 @click.option("--seed", default=20_261_128, show_default=True, help="Of the workload.")
+@click.option("--sides", default=",".join(SIDES), show_default=True, help="Which take part.")
 @click.option("--quick", is_flag=True, help="arsync and the ceiling only, fewer events and turns.")
 @click.option("--json", "json_", is_flag=True, help="One JSON object as the last line.")
-def ingest(events: int, runs: int, seed: int, quick: bool, json_: bool) -> None:  # noqa: FBT001 - flags
+def ingest(events: int, runs: int, seed: int, sides: str, quick: bool, json_: bool) -> None:  # noqa: FBT001 - flags
     """Events a second from a Kafka topic to committed state in PostgreSQL.
 
     Exits with 1 when a side did not arrive at the state that the workload ends with.
     """
-    from benchmarks.ingest.synced import SyncFailed
-    from tests.kafka_stack.jars import why_not
-
-    reason = why_not()
-    if reason is not None:
-        raise click.ClickException(reason)
     if quick:
         events, runs = min(events, 24_000), min(runs, 3)
-    signal.signal(signal.SIGTERM, interrupted)
-    folder = Path(tempfile.mkdtemp(prefix="arsync-ingest-"))
-    try:
-        line = measure(folder, events, runs, seed, SIDES[:2] if quick else _BUILT, clock())
-    except SyncFailed as error:
-        raise click.ClickException(str(error)) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    asked = [side for side in (SIDES[:2] if quick else SIDES) if side in sides.split(",")]
+    with running("ingest", kafka=True) as (folder, tell):
+        line = measure(folder, events, runs, seed, asked, tell)
     show(line)
     if json_:
         click.echo(json.dumps(line))
@@ -61,6 +46,7 @@ def ingest(events: int, runs: int, seed: int, quick: bool, json_: bool) -> None:
 
 def measure(folder: Path, events: int, runs: int, seed: int, sides: Sequence[str], tell: Tell) -> dict[str, Any]:
     """Bring the parts up below `folder`, give every side its turns in a changing order, and give the last line."""
+    from benchmarks.ingest.mirror.sink import Sink
     from benchmarks.ingest.settings import SETTINGS, told_settings
     from benchmarks.ingest.synced import Synced
     from benchmarks.ingest.topic import TOPIC, Filler
@@ -70,6 +56,7 @@ def measure(folder: Path, events: int, runs: int, seed: int, sides: Sequence[str
     with (
         kafka_stack(folder / "kafka", heap="1g", for_speed=True) as stack,
         Cluster(folder / "postgres", settings=SETTINGS) as cluster,
+        Sink(folder, cluster, stack.bootstrap, seed) as sink,
     ):
         tell("Kafka and PostgreSQL are up")
         filler = Filler(stack.bootstrap, seed)
@@ -78,12 +65,11 @@ def measure(folder: Path, events: int, runs: int, seed: int, sides: Sequence[str
         synced.read_snapshot(filler.warm_up())
         filled = filler.fill(events)
         tell(f"{filled.events} events in {filled.records} records, {filled.size / 1e6:.0f} MB, are in the topic")
-        ways = _ways(folder, cluster, synced)
+        ways = _ways(folder, cluster, synced) | {"jdbc_sink": sink.run}
         rates, reasons = take_turns({side: ways[side] for side in sides}, filled, runs, tell)
         settings = told_settings(cluster, _SHOWN_SETTINGS)
     line: dict[str, Any] = {side: figures(rates[side]) if rates.get(side) else None for side in SIDES}
-    reasons = {side: "there is no program for it yet" for side in SIDES if side not in _BUILT} | reasons
-    missing = {side: reasons.get(side, "left out by --quick") for side in SIDES if line[side] is None}
+    missing = {side: reasons.get(side, "left out") for side in SIDES if line[side] is None}
     return {**line, "events": filled.events, "records": filled.records, "reasons": missing, "settings": settings}
 
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 import msgspec
 
 from benchmarks.workload.lives import Change, Keys, Life
-from benchmarks.workload.tables import EMPTY, Row, look_ups
+from benchmarks.workload.tables import Row, customer, look_ups
 
 Message = tuple[str, bytes, bytes]
 """(topic, key, value)"""
@@ -42,37 +42,49 @@ class Workload:
 
     def snapshot(self) -> Iterator[Message]:
         """Reference data and customers, as an initial snapshot tells them."""
-        rows = look_ups()
-        for party in range(1, self._customers + 1):
-            rows.append(("party_party", EMPTY["party_party"] | {"id": party, "name": f"Customer {party}"}))
-            rows.append(("party_address", EMPTY["party_address"] | {"id": party, "party": party}))
-            limit = {"id": party, "party": party, "credit_limit_amount": str(1_000 * (party % 50 + 1))}
-            name = "party_party_credit_limit_amount"
-            rows.append((name, EMPTY[name] | limit))
+        rows = self.first_rows()
         for place, (table, row) in enumerate(rows):
             mark = "last" if place == len(rows) - 1 else "true"
             source = self._source(table, self._lsn, mark)
             yield _message(table, row["id"], {"before": None, "after": row, "source": source, "transaction": None,
                                               "op": "r", **self._moment()})  # fmt: skip
 
+    def first_rows(self) -> list[tuple[str, Row]]:
+        """(table, row) of everything that is there before the first invoice."""
+        rows = look_ups()
+        for party in range(1, self._customers + 1):
+            rows += customer(party, 1_000 * (party % 50 + 1))
+        return rows
+
     def transactions(self) -> Iterator[list[Message]]:
         """The messages of one ERP transaction after the other, borders included, repeats too."""
         while True:
-            if len(self._active) < self._most_active and (not self._active or self._rng.random() < 0.5):
-                self._active.append(Life(self._rng, self._keys, self._party()))
-                place = len(self._active) - 1
-            else:
-                place = self._rng.randrange(len(self._active))
-            life = self._active[place]
-            messages = self._transaction(list(life.step()))
-            if not life.steps:
-                self._ended[life.outcome] += 1
-                self._active[place] = self._active[-1]
-                self._active.pop()
+            messages = self._transaction(self._step())
             self._recent.append(messages)
             yield messages
             if self._rng.random() < _REDELIVERY:
                 yield from list(self._recent)[-self._rng.randrange(1, 20) :]
+
+    def changes(self) -> Iterator[list[Change]]:
+        """What one ERP transaction after the other writes, for a real database: nothing comes twice there."""
+        while True:
+            self._keys.now += self._rng.randrange(2_000, 40_000)
+            yield self._step()
+
+    def _step(self) -> list[Change]:
+        """Something happens to one of the invoices that are under way, or to a new one."""
+        if len(self._active) < self._most_active and (not self._active or self._rng.random() < 0.5):
+            self._active.append(Life(self._rng, self._keys, self._party()))
+            place = len(self._active) - 1
+        else:
+            place = self._rng.randrange(len(self._active))
+        life = self._active[place]
+        changes = list(life.step())
+        if not life.steps:
+            self._ended[life.outcome] += 1
+            self._active[place] = self._active[-1]
+            self._active.pop()
+        return changes
 
     def states(self) -> dict[str, int]:
         """How many invoices stand in each state after the transactions that were taken so far."""

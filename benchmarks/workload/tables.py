@@ -105,3 +105,13 @@ def look_ups() -> list[tuple[str, Row]]:
     for table in ("account_invoice_payment_term", "company_company", "currency_currency"):
         add(table)
     return listed
+
+
+def customer(party: int, limit: int) -> list[tuple[str, Row]]:
+    """(table, row) of a customer who may owe so much."""
+    limits = "party_party_credit_limit_amount"
+    return [
+        ("party_party", EMPTY["party_party"] | {"id": party, "name": f"Customer {party}"}),
+        ("party_address", EMPTY["party_address"] | {"id": party, "party": party}),
+        (limits, EMPTY[limits] | {"id": party, "party": party, "credit_limit_amount": str(limit)}),
+    ]

@@ -74,9 +74,13 @@ class Connect(Server):
         until = time.monotonic() + seconds
         while (states := self.states(name)) != ["RUNNING", "RUNNING"]:
             if time.monotonic() > until or "FAILED" in states:
-                trace = httpx.get(f"{self.url}/connectors/{name}/status", timeout=60).text
-                raise ProgramError(f"the connector {name} is {states}: {trace[:3000]}\n{self._program.last_words()}")
+                raise ProgramError(f"the connector {name} is {states}: {self.why(name)}")
             time.sleep(0.2)
+
+    def why(self, name: str) -> str:
+        """What Connect says of a connector, traces included, and the end of the worker's log."""
+        status = httpx.get(f"{self.url}/connectors/{name}/status", timeout=60).text
+        return f"{status[:3000]}\n{self._program.last_words()}"
 
     def _answers(self) -> bool:
         if not answers(self._port):

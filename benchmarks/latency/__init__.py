@@ -1,0 +1,1 @@
+"""How long a change and a decision take from one side to the other, station by station."""

@@ -1,0 +1,1 @@
+"""What Debezium alone brings: through Kafka Connect into the topic, and embedded into this process."""
