@@ -34,6 +34,7 @@ from engine.ports.source import RereadingKind, Resume, Source
 from engine.ports.surveying import Surveyor
 from engine.ports.target import Target
 from engine.store import status
+from engine.store.calling import hear
 from engine.store.exclusive import take_over
 from engine.store.unit import Connection, FencedError
 
@@ -234,6 +235,7 @@ def _dispatchers(
                 log.warning("commands were under way when the last daemon ended", system=system, commands=left)
             name = f"dispatcher-{place}"
             threads.append(threading.Thread(target=_watched(worker, vitals, done, wake), name=name, daemon=True))
+        threads.append(threading.Thread(target=_called, args=(store, system, done, wake), name="calls", daemon=True))
         for thread in threads:
             thread.start()
         yield
@@ -247,6 +249,16 @@ def _dispatchers(
         if not stop.at_once:
             target.close()
         own_lock.close()
+
+
+def _called(store: OpenStore, system: str, done: threading.Event, wake: threading.Event) -> None:
+    while not done.is_set():
+        try:
+            with store.connect() as connection:
+                hear(connection, system, done, wake.set)
+        except psycopg.OperationalError:
+            # Reader and dispatchers say it; and they look by themselves too, only not at once.
+            done.wait(1.0)
 
 
 def _locked(store: OpenStore, name: str) -> Connection:

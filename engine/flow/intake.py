@@ -15,6 +15,7 @@ from engine.model.events import IntentSubmitted
 from engine.model.intents import Intent, IntentError, SetCreditLimit, UnsoundIntentError, Withdraw, parse_intent
 from engine.rules.policy import Policy
 from engine.store import letters
+from engine.store.calling import call
 from engine.store.letters import Letter, LetterKind
 from engine.store.unit import Connection, unit_of_work
 
@@ -69,6 +70,7 @@ def submit(
                     at = now + dt.timedelta(microseconds=place)
                     take_event(work, view, IntentSubmitted(intent, at, by), policy)
                 taken.append(_taken(view.intents[intent.id], intent, known=known is not None))
+            call(work.cursor, system)
     return taken
 
 

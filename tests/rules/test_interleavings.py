@@ -201,7 +201,8 @@ def judge_intent(sync: Sync, name: str) -> None:
         assert whole or {"erp_reversed", "echo_mismatch"} & set(kinds), "done, and not there"
         assert all(sync.erp.bills[invoice].is_final(key) for invoice, _ in promised), "done, and not posted"
     elif record.state == "refused":
-        assert not any(stands) or {"late_effect", "echo_mismatch"} & set(kinds), "refused, and yet there"
+        telling = {"late_effect", "echo_mismatch"} | (set() if whole else {"partly_done"})
+        assert not any(stands) or telling & set(kinds), "refused, and yet there"
     elif record.state == "held":
         assert "held" in kinds.values(), "held, and nobody is asked"
         assert not whole or "echo_mismatch" in kinds, "held, and yet there"
