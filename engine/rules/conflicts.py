@@ -160,7 +160,7 @@ def _conflict(
         told=record.told if record else None,
         fields=_differing(problem, base, erp),
         tags=tags,
-        documents=_documents(problem, intent, command),
+        documents=_documents(desk, problem, intent, command),
         commands=_commands(problem, intent, command),
     )
 
@@ -215,9 +215,14 @@ def _differing(problem: Problem, base: dict[str, Any], erp: dict[str, Any]) -> t
     return tuple(dict.fromkeys((*problem.fields, *other)))
 
 
-def _documents(problem: Problem, intent: IntentRecord | None, command: CommandRecord | None) -> tuple[str, ...]:
+def _documents(
+    desk: Desk, problem: Problem, intent: IntentRecord | None, command: CommandRecord | None
+) -> tuple[str, ...]:
+    """All that the ERP's later word about can make it moot: what it is about, and what else its intent names."""
     own = [f"invoice/{problem.invoice.key}"] if problem.invoice else []
-    named = [f"invoice/{key}" for key in intent.invoices] if intent else []
+    parts = [desk.invoice(part.invoice) for part in intent.intent.parts] if intent else []
+    named = [f"invoice/{record.key}" for record in parts if record is not None]
+    named += [f"invoice/{key}" for key in intent.invoices] if intent else []
     promised = [f"invoice/{a.invoice}" for a in command.write.allocations] if command else []
     further = [problem.subject] if problem.subject else []
     return tuple(dict.fromkeys((*own, *further, *named, *promised)))

@@ -165,10 +165,10 @@ def load_conflicts(
 
 
 def open_conflicts_about(cursor: Cursor[Any], system: str, documents: Iterable[str]) -> dict[str, ConflictRecord]:
-    """Conflicts about these documents (`kind/key`) about which something can still be chosen."""
+    """Conflicts to which one of these documents (`kind/key`) belongs, about which there is something to choose."""
     cursor.execute(
-        """SELECT record::text FROM conflict
-           WHERE system = %s AND document = ANY(%s) AND state IN ('detected', 'held', 'chosen') ORDER BY id""",
+        """SELECT record::text FROM conflict WHERE system = %s AND record -> 'documents' ?| %s::text[]
+             AND state IN ('detected', 'held', 'chosen') ORDER BY id""",
         (system, sorted(set(documents))),
     )
     return {record.id: record for record in _decoded(cursor, ConflictRecord)}

@@ -243,6 +243,12 @@ class ConflictRow(SQLModel, table=True):
             "document",
             postgresql_where=text("state IN ('detected', 'held', 'chosen')"),
         ),
+        Index(
+            "conflict_open_documents",
+            text("(record -> 'documents'::text)"),
+            postgresql_using="gin",
+            postgresql_where=text("state IN ('detected', 'held', 'chosen')"),
+        ),
         Index("conflict_due", "system", "apply_at", postgresql_where=text("state = 'chosen'")),
     )
     system: str = Field(primary_key=True)

@@ -102,7 +102,8 @@ class Sync:
 
     def repeat(self) -> None:
         """What is known is told again: nothing may follow."""
-        assert self._tell(list(self._last.values())).effects == []
+        effects = self._tell(list(self._last.values())).effects
+        assert effects == [], effects
 
     def submit(self, name: str, parts: Iterable[tuple[str, Decimal, int]], *, customer: str, currency: str) -> None:
         """An intent on invoices (by key or number). The number says how many versions ago its author looked."""

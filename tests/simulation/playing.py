@@ -21,8 +21,10 @@ from pathlib import Path
 import psycopg
 import structlog
 
+from engine.flow.replay.verifying import Verified, verify
 from engine.store import schema
 from engine.store.embedded import Cluster
+from engine.store.journal_reading import StoredJournal
 from tests.simulation.crashing import FragileConnection
 from tests.simulation.evidence import Evidence
 from tests.simulation.oracle import judge
@@ -134,13 +136,13 @@ def _play(address: tuple[str, str, str], seed: int, stage: Stage, without: froze
         faults = [("lost", f"world {stage.number} broke off\n{traceback.format_exc()}")]
         _STORES.pop(address).close()
         return Played(stage.number, world.delivered, {}, faults, "broken off")
-    return _judged(world, stage)
+    return _judged(world, store)
 
 
-def _judged(world: World, stage: Stage) -> Played:
+def _judged(world: World, store: "_Store") -> Played:
     verdict = judge(world)
     evidence = Evidence(world)
-    faults = []
+    faults = [("lost", f"lost: {fault.sentence}") for fault in store.proven(world.system).faults]
     for place, (kind, fault) in enumerate(verdict.faults()):
         sentence, invoice, intent = fault
         about = " ".join(text for text in (f"invoice {invoice}" if invoice else "", intent or "") if text)
@@ -148,7 +150,7 @@ def _judged(world: World, stage: Stage) -> Played:
         faults.append((kind, f"{told}\n{story(evidence, fault)}" if place < _STORIES else told))
     kinds = Counter(conflict["kind"] for conflict in evidence.conflicts)
     inputs = world.delivered + world.ar.submissions + len(world.api.calls)
-    return Played(stage.number, inputs, dict(kinds), faults, _digest(world, evidence))
+    return Played(world.stage.number, inputs, dict(kinds), faults, _digest(world, evidence))
 
 
 def _digest(world: World, evidence: Evidence) -> str:
@@ -172,12 +174,21 @@ class _Store:
         self._owner = psycopg.connect(_on(owner, database), autocommit=True)
         self._daemon = _on(daemon, database)
         self.connections = [self.connect() for _ in range(CONNECTIONS)]
+        self._proving = psycopg.connect(self._daemon)
         self._systems: set[str] = set()
         self._empty()
 
     def connect(self) -> FragileConnection:
         """One more connection, as the daemon's role."""
         return FragileConnection.connect(self._daemon, autocommit=True, prepare_threshold=2)
+
+    def proven(self, system: str) -> Verified:
+        """A system's journal, proven alone: every entry decided again, and all lead to what the store holds."""
+        journal = StoredJournal(self._proving)
+        try:
+            return verify(journal, system, current=lambda: journal.current(system))
+        finally:
+            self._proving.rollback()
 
     def make_room_for(self, system: str) -> None:
         """Nothing of this system is there, and not too much of others."""
@@ -194,7 +205,7 @@ class _Store:
         self._systems.clear()
 
     def close(self) -> None:
-        for connection in (self._owner, *self.connections):
+        for connection in (self._owner, self._proving, *self.connections):
             connection.close()
 
 

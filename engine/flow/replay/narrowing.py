@@ -50,8 +50,13 @@ def narrowed(state: State, event: Event) -> View:
 def _of_comparison(state: State, event: DocumentCompared) -> View:
     kind, _, key = event.document.partition("/")
     invoices, customers = ({key}, set[str]()) if kind == "invoice" else (set[str](), {key})
-    open_ones = {name for name in state.conflicts_about.get(event.document, ()) if state.view.conflicts[name].open}
-    return _walk(state, invoices=invoices, customers=customers, conflicts=open_ones)
+    return _walk(state, invoices=invoices, customers=customers, conflicts=_open_about(state, [event.document]))
+
+
+def _open_about(state: State, documents: Iterable[str]) -> set[str]:
+    """Conflicts about which something can still be chosen, and to which one of these documents belongs."""
+    names = {name for document in documents for name in state.conflicts_about.get(document, ())}
+    return {name for name in names if state.view.conflicts[name].open}
 
 
 def _of_documents(state: State, event: DocumentsTold) -> View:
@@ -71,9 +76,12 @@ def _of_documents(state: State, event: DocumentsTold) -> View:
         elif isinstance(paper, SalesOrder):
             keys |= {key for name in (paper.key, paper.number) if name for key in state.releases.get(name, ())}
     commands = {key for key in keys if key is not None}
-    if not commands and not state.waiting and not any(record.disputes for record in known):
+    disagreed = _open_about(state, [f"invoice/{key}" for key in invoices]) if state.conflicts_about else set()
+    if not commands and not state.waiting and not disagreed and not any(record.disputes for record in known):
         return _of_nothing_under_way(state, event, docs)
-    view = _walk(state, invoices=invoices, customers=customers, commands=commands, intents=state.waiting)
+    view = _walk(
+        state, invoices=invoices, customers=customers, commands=commands, intents=state.waiting, conflicts=disagreed
+    )
     for doc in docs:
         if doc.number is not None:
             view.numbers[doc.number] = tuple(dict.fromkeys((*view.numbers.get(doc.number, ()), doc.key)))
@@ -81,7 +89,7 @@ def _of_documents(state: State, event: DocumentsTold) -> View:
 
 
 def _of_nothing_under_way(state: State, event: DocumentsTold, docs: list[Invoice]) -> View:
-    """The most frequent case: no command and no intent has to do with what is told. What `_walk` would find."""
+    """The most frequent case: no command, intent or conflict has to do with what is told. What `_walk` would find."""
     invoices, customers = state.view.invoices, state.view.customers
     return View(
         invoices={told.key: invoices[told.key] for told in event.invoices if told.key in invoices},

@@ -116,8 +116,8 @@ class State:
         elif isinstance(record, ConflictRecord):
             if record.intent is not None:
                 self.conflicts_of.setdefault(record.intent, {})[key] = None
-            if record.document is not None:
-                self.conflicts_about.setdefault(record.document, {})[key] = None
+            for document in (*record.documents, *([record.document] if record.document else [])):
+                self.conflicts_about.setdefault(document, {})[key] = None
         held: dict[str, Record] = getattr(self.view, f"{kind}s")
         held[key] = record
 
