@@ -27,7 +27,7 @@ import click
     help="Leave a part out, to see the comparison fail; all but writeback with --chaos.",
 )
 @click.option("--chaos", type=int, metavar="SEED", help="Instead of the day: decide while programs are killed.")
-@click.option("--kills", default=20, show_default=True, help="How many, with --chaos.")
+@click.option("--kills", default=20, show_default=True, type=click.IntRange(0), help="How many, with --chaos.")
 @click.option("--keep", is_flag=True, help="Keep the folder with both databases, logs and configuration.")
 @click.option(
     "--cache",

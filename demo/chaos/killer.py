@@ -75,7 +75,7 @@ class Killer:
     def run(self) -> None:
         """Kill until it is enough. Whatever happens, everything is running at the end."""
         try:
-            still: int | None = self.chance.randrange(self.most // 2, self.most)
+            still = self.chance.randrange(self.most // 2, self.most) if self.most else None
             while self.done.total() < self.most and not self._stop.is_set():
                 if still is not None and self.done.total() >= still:
                     still = None

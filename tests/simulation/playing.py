@@ -118,8 +118,13 @@ def play_all(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         futures = [pool.submit(_play, address, seed, stage, without) for stage in asked]
-        for future in futures:
-            yield future.result()
+        try:
+            for future in futures:
+                yield future.result()
+        except BaseException:
+            # Whoever ends it early does not wait for worlds that have not begun.
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _play(address: tuple[str, str, str], seed: int, stage: Stage, without: frozenset[str]) -> Played:
