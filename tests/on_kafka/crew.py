@@ -65,6 +65,11 @@ class Crew:
         for name in names:
             self.until(lambda name=name: (self.folder / f"{name}.ready").exists(), seconds)  # type: ignore[misc]
 
+    def await_begun(self) -> None:
+        """Wait until all have found the store: one that does not find it when it is started says so and ends."""
+        for name in list(self.workers):
+            self.until(lambda name=name: b"started" in (self.folder / f"{name}.log").read_bytes())  # type: ignore[misc]
+
     def kill(self, name: str) -> None:
         """kill -9."""
         process = self.workers.pop(name)
@@ -73,9 +78,17 @@ class Crew:
 
     def stop(self, name: str, seconds: float = 60) -> int:
         """An orderly end; its exit code."""
+        return self.ended(self.ask_to_end(name), seconds)
+
+    def ask_to_end(self, name: str) -> subprocess.Popen[bytes]:
+        """Begin an orderly end, and return at once; from now on it is none of ours."""
         process = self.workers.pop(name)
         process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGTERM)
+        return process
+
+    def ended(self, process: subprocess.Popen[bytes], seconds: float = 60) -> int:
+        """The exit code of one that was asked to end."""
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
