@@ -15,6 +15,8 @@ import psycopg
 
 from tests.kafka_stack.program import end_with_parent
 
+SESSION = 6
+"""Seconds after which a worker that died is missed."""
 _HEAD = """\
 [store]
 dsn_env = "CREW_DSN"
@@ -147,8 +149,13 @@ class Crew:
 
 
 def kafka_system(name: str, bootstrap: str, more: Mapping[str, object] | None = None, group: str = "arsync") -> str:
-    """A system's section with its source; a worker that dies is missed after 6 seconds."""
-    settings: dict[str, object] = {"type": "kafka", "bootstrap": bootstrap, "group": group, "session_seconds": 6}
+    """A system's section with its source."""
+    settings: dict[str, object] = {
+        "type": "kafka",
+        "bootstrap": bootstrap,
+        "group": group,
+        "session_seconds": SESSION,
+    }
     lines = [f"{key} = {json.dumps(value)}" for key, value in (settings | dict(more or {})).items()]
     return f'\n[systems.{name}]\nconnector = "tryton"\n[systems.{name}.source]\n' + "\n".join(lines) + "\n"
 

@@ -6,6 +6,8 @@ for, so the next fault may come while it is still on its way; only what is hit s
 
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,18 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
 import psycopg
 
-from connectors.debezium.kafka.group import join
-from engine.ports.errors import SourceError
-from engine.ports.source import SourceSetup
+from connectors.debezium.envelope import decode
+from engine.model.change import RowChange, SnapshotMark
 from engine.store.embedded import Cluster
 from tests.kafka_stack.broker import Broker
 from tests.kafka_stack.connect import Connect
 from tests.kafka_stack.program import Server
 from tests.on_kafka import topics
-from tests.on_kafka.crew import Crew
+from tests.on_kafka.crew import SESSION, Crew
 from tests.on_kafka.recorded import RecordedErp
 
 LONGEST: Final = 1.5
@@ -36,8 +36,7 @@ AHEAD: Final = 3
 """Faults by which an ERP's life is ahead of its share, so that it goes on while one fault takes long."""
 FEWEST, MOST = 2, 4
 """Workers."""
-SESSION: Final = 6.0
-_SNAPSHOT: Final = {"first", "first_in_data_collection", "true", "last_in_data_collection", "last"}
+_REPOSITORY: Final = Path(__file__).parents[2]
 
 
 class Servers(NamedTuple):
@@ -155,27 +154,13 @@ class Trouble:
     def _storm(self) -> None:
         """Members come and go within a second; some are workers, others own systems for a moment and do nothing."""
         self.servers.broker.await_serving()
-        seeds = [self.rng.random() for _ in range(3)]
-        guests = [threading.Thread(target=self._be_a_guest, args=(seed,)) for seed in seeds]
         leaving = self.rng.sample(sorted(self.crew.workers), self.rng.randint(1, FEWEST))
         for _ in leaving:
             self.crew.start()
-        for guest in guests:
-            guest.start()
+        words = [self.servers.broker.bootstrap, self.group, str(self.rng.random()), *self.lives]
+        guests = subprocess.Popen([sys.executable, "-m", "tests.on_kafka.guests", *words], cwd=_REPOSITORY)
         self._end(leaving)
-        for guest in guests:
-            guest.join()
-
-    def _be_a_guest(self, seed: float) -> None:
-        rng = random.Random(seed)
-        time.sleep(rng.uniform(0, 0.5))
-        options = {"bootstrap": self.servers.broker.bootstrap, "group": self.group, "session_seconds": SESSION}
-        with suppress(SourceError):
-            member = join([SourceSetup(name, options, [], [], None, Path(), 1) for name in self.lives])
-            until = time.monotonic() + rng.uniform(0, 1)
-            while time.monotonic() < until:
-                member.owned(0.05)
-            member.close()
+        assert guests.wait(60) == 0
 
     def _end(self, names: Sequence[str]) -> None:
         asked = []
@@ -192,9 +177,17 @@ class Trouble:
         """A topic's records from some place on, as Connect writes them when it had not stored how far it was."""
         self.servers.broker.await_serving()
         topic = f"{self.rng.choice(sorted(self.lives))}.changes"
+        told = self.crew.until(lambda: self._streamed(topic))
+        topics.send(self.servers.broker.bootstrap, topic, told[self.rng.randrange(len(told)) :])
+
+    def _streamed(self, topic: str) -> list[tuple[bytes | None, bytes | None]]:
+        """What stands in the topic from the first change behind the snapshot on."""
         written = topics.read(self.servers.broker.bootstrap, topic)
-        first = max(place for place, (_, value) in enumerate(written) if _of_snapshot(value)) + 1
-        topics.send(self.servers.broker.bootstrap, topic, written[self.rng.randint(first, len(written)) :])
+        for place, message in enumerate(written):
+            change = decode(topic, *message)
+            if isinstance(change, RowChange) and change.snapshot is SnapshotMark.NONE:
+                return written[place:]
+        return []
 
     def _program(self, server: Server, end: Callable[[], None]) -> None:
         server.await_serving()
@@ -208,16 +201,3 @@ class Trouble:
         end()
         self._moment()
         server.start()
-
-
-class _Source(msgspec.Struct):
-    snapshot: str | bool | None = None
-
-
-class _Value(msgspec.Struct):
-    source: _Source | None = None
-
-
-def _of_snapshot(value: bytes | None) -> bool:
-    told = msgspec.json.decode(value, type=_Value).source if value is not None else None
-    return told is not None and told.snapshot in _SNAPSHOT
