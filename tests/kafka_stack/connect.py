@@ -43,11 +43,14 @@ class Connect(Server):
         """Where the REST API answers."""
         return f"http://127.0.0.1:{self._port}"
 
-    def start(self) -> None:
-        """Start, and wait until the REST API answers."""
+    def begin(self) -> None:
+        """Start with the settings as they are now."""
         text = "".join(f"{name}={value}\n" for name, value in self._properties().items())
         self._file.write_text(text, encoding="utf-8")
         self._program.start("org.apache.kafka.connect.cli.ConnectDistributed", [str(self._file)])
+
+    def await_serving(self) -> None:
+        """Wait until the REST API answers."""
         self._program.await_ready(self._answers, START_SECONDS)
 
     def apply(self, name: str, config: Mapping[str, Any]) -> None:

@@ -6,16 +6,19 @@ one, by the kernel's word on Linux.
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+_PORTS: Final = range(20_000, 32_000)
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -137,6 +140,15 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
+        self.begin()
+        self.await_serving()
+
+    def begin(self) -> None:
+        """Start it, and return at once. The thread that does must live on: the program ends with it."""
+        raise NotImplementedError
+
+    def await_serving(self) -> None:
+        """Wait until it serves."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -155,15 +167,19 @@ def end_with_parent() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports of 127.0.0.1 on which nobody listens."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """So many ports of 127.0.0.1 on which nobody listens.
+
+    A server that is started again must find its own free. So they lie below those that the kernel gives to outgoing
+    connections: a client that knocks while the server is away may be given the very port that it knocks at.
+    """
+    found: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ProgramError(f"there are no {count} free ports between {_PORTS.start} and {_PORTS.stop}")
 
 
 def answers(port: int) -> bool:

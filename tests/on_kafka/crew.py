@@ -15,6 +15,8 @@ import psycopg
 
 from tests.kafka_stack.program import end_with_parent
 
+SESSION = 6
+"""Seconds after which a worker that died is missed."""
 _HEAD = """\
 [store]
 dsn_env = "CREW_DSN"
@@ -65,6 +67,11 @@ class Crew:
         for name in names:
             self.until(lambda name=name: (self.folder / f"{name}.ready").exists(), seconds)  # type: ignore[misc]
 
+    def await_begun(self) -> None:
+        """Wait until all have found the store: one that does not find it when it is started says so and ends."""
+        for name in list(self.workers):
+            self.until(lambda name=name: b"started" in (self.folder / f"{name}.log").read_bytes())  # type: ignore[misc]
+
     def kill(self, name: str) -> None:
         """kill -9."""
         process = self.workers.pop(name)
@@ -73,9 +80,17 @@ class Crew:
 
     def stop(self, name: str, seconds: float = 60) -> int:
         """An orderly end; its exit code."""
+        return self.ended(self.ask_to_end(name), seconds)
+
+    def ask_to_end(self, name: str) -> subprocess.Popen[bytes]:
+        """Begin an orderly end, and return at once; from now on it is none of ours."""
         process = self.workers.pop(name)
         process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGTERM)
+        return process
+
+    def ended(self, process: subprocess.Popen[bytes], seconds: float = 60) -> int:
+        """The exit code of one that was asked to end."""
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -134,8 +149,13 @@ class Crew:
 
 
 def kafka_system(name: str, bootstrap: str, more: Mapping[str, object] | None = None, group: str = "arsync") -> str:
-    """A system's section with its source; a worker that dies is missed after 6 seconds."""
-    settings: dict[str, object] = {"type": "kafka", "bootstrap": bootstrap, "group": group, "session_seconds": 6}
+    """A system's section with its source."""
+    settings: dict[str, object] = {
+        "type": "kafka",
+        "bootstrap": bootstrap,
+        "group": group,
+        "session_seconds": SESSION,
+    }
     lines = [f"{key} = {json.dumps(value)}" for key, value in (settings | dict(more or {})).items()]
     return f'\n[systems.{name}]\nconnector = "tryton"\n[systems.{name}.source]\n' + "\n".join(lines) + "\n"
 

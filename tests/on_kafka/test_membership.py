@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition, errors
 from kafka.admin import KafkaAdminClient
 
 from connectors.debezium.kafka.group import Group, join
 from connectors.debezium.kafka.progress import PROGRESS
 from connectors.debezium.kafka.source import open_kafka
-from engine.ports.errors import SourceRefused
+from engine.ports.errors import SourceError, SourceRefused
 from engine.ports.source import SourceSetup
 from tests.kafka_stack.stack import KafkaStack
 from tests.on_kafka import topics
@@ -111,6 +111,21 @@ def test_two_members_of_one_name_are_refused(
     finally:
         second.close()
         first.close()
+
+
+def test_a_member_that_cannot_join_leaves_nothing_open(
+    stack: KafkaStack, mark: str, systems: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking: list[Any] = []
+
+    def away(member: Any, topic: str) -> None:
+        asking.append(member)
+        raise errors.KafkaTimeoutError(topic)
+
+    monkeypatch.setattr(KafkaConsumer, "partitions_for_topic", away)
+    with pytest.raises(SourceError, match="does not serve"):
+        member(stack, mark, systems, tmp_path)
+    assert [one._closed for one in asking] == [True]
 
 
 def test_a_member_fetches_nothing_and_tells_how_far_the_sources_are(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 Message = tuple[str, bytes | None, bytes | None]
@@ -39,3 +39,18 @@ def send(bootstrap: str, name: str, messages: Iterable[tuple[bytes | None, bytes
         producer.send(name, value, key, partition=0)
     producer.flush()
     producer.close()
+
+
+def read(bootstrap: str, name: str) -> list[tuple[bytes | None, bytes | None]]:
+    """Every message (key, value) that is there now, in order."""
+    consumer: Any = KafkaConsumer(bootstrap_servers=bootstrap)
+    part, found = TopicPartition(name, 0), []
+    try:
+        consumer.assign([part])
+        consumer.seek(part, 0)
+        until = int(consumer.end_offsets([part])[part])
+        while consumer.position(part) < until:
+            found += [(record.key, record.value) for record in consumer.poll(1000).get(part, ())]
+        return found
+    finally:
+        consumer.close()

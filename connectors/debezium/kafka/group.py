@@ -65,10 +65,15 @@ class Group:
                 # A topic that is made later is to be noticed.
                 metadata_max_age_ms=10_000,
             )
-            # Who leads the group shares out what it knows of: a topic not heard of yet would be nobody's.
-            for topic in self._systems:
-                self._member.partitions_for_topic(topic)
-            self._member.subscribe(list(self._systems), listener=_Pausing(self._member))
+            try:
+                # Who leads the group shares out what it knows of: a topic not heard of yet would be nobody's.
+                for topic in self._systems:
+                    self._member.partitions_for_topic(topic)
+                self._member.subscribe(list(self._systems), listener=_Pausing(self._member))
+            except BaseException:
+                # Joining is tried again and again: nobody else could close this one.
+                self.close()
+                raise
 
     def owned(self, timeout: float) -> frozenset[str] | None:
         """The systems that are this worker's now; waits up to `timeout` seconds, a little longer while it joins.
