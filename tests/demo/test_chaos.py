@@ -1,5 +1,6 @@
 """The demo's chaos: programs are killed while money moves, and Tryton's books are counted."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,16 +30,26 @@ def came_out_clean(seed: int, code: int, text: str) -> bool:
     return code == 0 and last.startswith(begins) and last.endswith(ends) and proven
 
 
-def side_by_side(folder: Path, seeds: list[int]) -> None:
-    """Two at a time: a chaos mostly waits."""
+def side_by_side(folder: Path, seeds: list[int]) -> list[str]:
+    """Two at a time: a chaos mostly waits. What each said."""
     with ThreadPoolExecutor(2) as pool:
         played = list(pool.map(lambda seed: chaos(folder / str(seed), seed), seeds))
     for seed, (code, text) in zip(seeds, played, strict=True):
         assert came_out_clean(seed, code, text), text
+    return [text for _, text in played]
 
 
-def test_nothing_is_lost_or_done_twice_however_often_it_is_killed(tmp_path: Path) -> None:
-    side_by_side(tmp_path, [1, 2])
+def normal_form(text: str) -> str:
+    found = re.search(r"normal form ([0-9a-f]{16})", text)
+    assert found is not None, text
+    return found.group(1)
+
+
+def test_nothing_is_lost_or_done_twice_and_the_journal_is_that_of_the_same_work_undisturbed(tmp_path: Path) -> None:
+    disturbed, _ = side_by_side(tmp_path, [1, 2])
+    code, undisturbed = chaos(tmp_path / "undisturbed", 1, "--kills", "0")
+    assert (code, undisturbed.splitlines()[-1].endswith("0 lost, 0 twice, 0 differences")) == (0, True), undisturbed
+    assert normal_form(disturbed) == normal_form(undisturbed)
 
 
 @pytest.mark.prove

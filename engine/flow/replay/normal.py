@@ -6,6 +6,7 @@ are attempts, retries and times, and what the ERP numbers by itself: a document 
 after its intent.
 """
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -92,9 +93,13 @@ class _Names:
         return str(one.amount), f"intent {ours.intent}" if ours else str(one.text), one.final
 
     def effect(self, command: CommandRecord) -> tuple[str, int, str, str, dict[str, str]]:
-        shown = {self.of(key): str(amount) for key, amount in command.echoed.items()}
+        shown: dict[str, Decimal] = {}
+        for key, amount in command.echoed.items():
+            name = f"entry of intent {command.intent}" if key.startswith("entry/") else self.of(key)
+            shown[name] = shown.get(name, Decimal(0)) + amount
         kind = str(command.write.__struct_config__.tag)
-        return command.intent, command.ordinal, kind, str(command.write.amount), shown
+        told = {name: str(amount) for name, amount in shown.items()}
+        return command.intent, command.ordinal, kind, str(command.write.amount), told
 
 
 def _customer(doc: Customer) -> dict[str, Any]:
