@@ -32,7 +32,7 @@ from tests.on_kafka.test_workers import clean_run
 from tests.on_kafka.trouble import Life, Servers, Trouble
 from tests.stores import daemon_dsn, migrated_store
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 FAULTS = 20
 """In one round."""
