@@ -126,12 +126,12 @@ class Chaos:
 
     def _submit(self, work: Work) -> None:
         """Hand in a few decisions after each kill, so that something is under way at every one of them."""
-        left = list(work.intents)
+        left = list(work.handed_in)
         share = -(-len(left) // max(1, self.killer.most))
         with ThreadPoolExecutor(len(work.races) or 1) as pool:
             racing = []
             while left:
-                batch, left = left[:share], left[share:]
+                batch, left = [one for part in left[:share] for one in part], left[share:]
                 for name, _ in batch:
                     if name in work.races:
                         race = work.races[name]

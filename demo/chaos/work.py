@@ -58,7 +58,11 @@ class Work:
     plan: CompanyPlan
     intents: list[tuple[str, str]] = field(default_factory=list)
     expected: list[Expected] = field(default_factory=list)
+    handed_in: list[list[tuple[str, str]]] = field(default_factory=list)
+    """The intents in their order. Those about one invoice are handed in together, so that what is killed in between
+    does not decide whether the second one comes before the first one's money."""
     races: dict[str, Race] = field(default_factory=dict)
+    _follows: dict[int, int] = field(default_factory=dict)
     _invoices: dict[str, list[int]] = field(default_factory=dict)
     _totals: dict[int, Decimal] = field(default_factory=dict)
     _parties: dict[int, int] = field(default_factory=dict)
@@ -106,9 +110,11 @@ class Work:
         self._rows = rows
         for kind in COUNTS:
             getattr(self, f"_{kind.replace(' ', '_')}")()
-        order = list(range(len(self.intents)))
+        order = [place for place in range(len(self.intents)) if place not in self._follows]
         self.chance.shuffle(order)
-        self.intents = [self.intents[place] for place in order]
+        after = {first: place for place, first in self._follows.items()}
+        self.handed_in = [[self.intents[n] for n in (place, after.get(place)) if n is not None] for place in order]
+        self.intents = [one for part in self.handed_in for one in part]
 
     @property
     def disputed(self) -> list[int]:
@@ -123,6 +129,7 @@ class Work:
 
     def _in_parts(self) -> None:
         for number in self._invoices["in parts"]:
+            self._follows[len(self.intents) + 1] = len(self.intents)
             for _ in range(2):
                 self._pay([(number, self._amount(80))])
 
