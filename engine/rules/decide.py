@@ -17,6 +17,7 @@ from engine.rules.desk import Decision, Desk, View
 from engine.rules.drift import take_comparison
 from engine.rules.intents import submit
 from engine.rules.invoices import take_documents
+from engine.rules.later import end_overtaken
 from engine.rules.policy import Policy
 from engine.rules.refusals import tell_refusals
 
@@ -45,8 +46,10 @@ def decide_on(desk: Desk, event: Event) -> Decision:
             submit(desk, event.intent, event.at)
         case OutcomeReceived():
             take_outcome(desk, event)
+            end_overtaken(desk, event.at)
         case KeyLookedUp():
             take_lookup(desk, event)
+            end_overtaken(desk, event.at)
         case ChoiceMade():
             take_choice(desk, event)
         case ChoiceUndone():

@@ -1,6 +1,6 @@
 """What the ERP's later word makes of disagreements: closes what has become moot, and sees a balance cross zero.
 
-`invoices` calls it for every transaction told, once all its documents are taken in.
+`invoices` calls it for every transaction told, once all its documents are taken in, and `decide` for every answer.
 """
 
 import datetime as dt
@@ -37,6 +37,14 @@ def close_moot(desk: Desk, told: AbstractSet[str], at: dt.datetime) -> None:
         if conflict.rule == "erp.below_zero":
             _close_when_repaid(desk, conflict, at)
         elif intent is not None and intent.state == IntentState.HELD and conflict.kind not in _NOTHING_LEFT:
+            _overtaken(desk, intent, at)
+
+
+def end_overtaken(desk: Desk, at: dt.datetime) -> None:
+    """An intent that has just been held although the ERP had overtaken it before: while its command was under way."""
+    for name, intent in sorted(desk.out.intents.items()):
+        waits = any(c.intent == name and c.kind not in _NOTHING_LEFT for c in open_conflicts(desk))
+        if intent.state == IntentState.HELD and waits:
             _overtaken(desk, intent, at)
 
 

@@ -182,8 +182,23 @@ def _missing(case: Case) -> bool:
             facts = case.evidence.facts_then(case.invoice, until) if case.invoice is not None else None
             uncleared = facts is not None and facts.phase == "open" and facts.balance == ZERO
             return uncleared or not any(commit.at <= until for commit in case.evidence.effects[case.key])
+        case asked.ReleaseOrder(order=order):
+            done = [commit for commit in case.evidence.effects[case.key] if commit.at <= until]
+            return not done or _held_again_unseen(case, done[0].lsn, order)
         case _:
             return not any(commit.at <= until for commit in case.evidence.effects[case.key])
+
+
+def _held_again_unseen(case: Case, released: int, order: str) -> bool:
+    """The order was held again before the change stream told of its release: a snapshot told of what came after."""
+    later = (
+        change.row
+        for commit in case.evidence.books.db.log
+        for change in commit.changes
+        if released < commit.lsn <= case.position and change.table == "sorder"
+    )
+    held = any(row["held"] for row in later if order in (str(row["id"]), row["number"]))
+    return held and not case.evidence.was_told(released)
 
 
 def _posted(case: Case) -> bool:

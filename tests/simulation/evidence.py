@@ -135,6 +135,10 @@ class Evidence:
     def moments(self, invoice: str, after: int, until: int) -> list[Moment]:
         return [moment for moment in self.books.history.get(invoice, []) if after < moment.lsn <= until]
 
+    def was_told(self, lsn: int) -> bool:
+        """Whether the change stream told of this transaction by itself, not in a snapshot that came after it."""
+        return lsn in self._shown
+
     def visible(self, invoice: str) -> list[Moment]:
         """What the change stream told of an invoice: single transactions, and what snapshots found."""
         told: list[Moment] = []
