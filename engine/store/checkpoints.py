@@ -19,6 +19,7 @@ import psycopg
 from engine.model.canonical import canonical_bytes
 from engine.model.records import CommandRecord, ConflictRecord, CustomerRecord, IntentRecord, InvoiceRecord
 from engine.store.bulk import append
+from engine.store.journal import stream_heads
 
 FORMAT = "arsync-checkpoint/1"
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -106,12 +107,9 @@ def take(connection: Connection, system: str, now: dt.datetime, key_file: Path |
         ).fetchone()
         if known is not None:
             return read_checkpoint(str(known[0]))
-        heads = connection.execute(
-            "SELECT stream, seq, hash FROM stream_head WHERE starts_with(stream, %s) ORDER BY stream",
-            (f"{system}/",),
-        ).fetchall()
         hashes: list[bytes] = []
         with connection.cursor() as cursor:
+            ends = stream_heads(cursor, system)
             part: list[tuple[str, int, str, str]] = []
             for name, record in state_of(connection, system):
                 hashes.append(record_hash(name, record))
@@ -121,7 +119,6 @@ def take(connection: Connection, system: str, now: dt.datetime, key_file: Path |
                     part = []
             append(cursor, "checkpoint_record", ("system", "batch", "name", "record"), part)
         digest, count = records_digest(hashes)
-        ends = {stream: (seq, own) for stream, seq, own in heads}
         made = Checkpoint(system, batch, now.astimezone(dt.UTC), ends, digest, count)
         if key_file is not None:
             made = sign(made, key_file)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from psycopg import Cursor
 
 import statemachines
 from engine.model.canonical import canonical_bytes, short_digest
@@ -64,6 +65,14 @@ class Placed(msgspec.Struct, frozen=True):
     stream: str
     seq: int
     hash: str
+
+
+def stream_heads(cursor: Cursor[Any], system: str) -> dict[str, tuple[int, str]]:
+    """(sequence, hash) of the last entry of each stream of a system, by the stream's name."""
+    cursor.execute(
+        "SELECT stream, seq, hash FROM stream_head WHERE starts_with(stream, %s) ORDER BY stream", (f"{system}/",)
+    )
+    return {str(stream): (int(seq), str(own)) for stream, seq, own in cursor}
 
 
 class Chain:

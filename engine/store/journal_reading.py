@@ -7,7 +7,7 @@ import psycopg
 
 from engine.store import checkpoints
 from engine.store.checkpoints import Checkpoint
-from engine.store.journal import COLUMNS, Row
+from engine.store.journal import COLUMNS, Row, stream_heads
 
 _PART = 10_000
 
@@ -30,11 +30,8 @@ class StoredJournal:
         return [str(name) for (name,) in self._connection.execute("SELECT name FROM system ORDER BY name").fetchall()]
 
     def heads(self, system: str) -> dict[str, tuple[int, str]]:
-        found = self._connection.execute(
-            "SELECT stream, seq, hash FROM stream_head WHERE starts_with(stream, %s) ORDER BY stream",
-            (f"{system}/",),
-        )
-        return {str(stream): (int(seq), str(own)) for stream, seq, own in found.fetchall()}
+        with self._connection.cursor() as cursor:
+            return stream_heads(cursor, system)
 
     def count(self, system: str, after: int = 0) -> int:
         row = self._connection.execute(

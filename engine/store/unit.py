@@ -18,7 +18,7 @@ from engine.rules.desk import Decision
 from engine.rules.policy import Policy
 from engine.store import records
 from engine.store.bulk import append, upsert
-from engine.store.journal import COLUMNS, Chain, Entry, Placed, Settings
+from engine.store.journal import COLUMNS, Chain, Entry, Placed, Settings, stream_heads
 from engine.store.telling import Telling
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -64,11 +64,7 @@ class Unit:
         """The batch that wrote the mirror last."""
         self.may_have_forgotten = bool(row[7])
         """The store was restored from a backup, and so may not know of everything that was sent."""
-        heads = self.cursor.execute(
-            "SELECT stream, seq, hash FROM stream_head WHERE starts_with(stream, %s)",
-            (f"{system}/",),
-        )
-        self.chain = Chain(system, self.batch, {stream: (seq, own) for stream, seq, own in heads}, last or "")
+        self.chain = Chain(system, self.batch, stream_heads(self.cursor, system), last or "")
         self.telling = Telling(system, self.batch) if row[3] is not None else None
         """What the AR side is told of this unit; None where nobody is to be told."""
         if policy is not None:
