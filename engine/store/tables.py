@@ -238,12 +238,6 @@ class ConflictRow(SQLModel, table=True):
         Index("conflict_detected", "detected_at", "id"),
         Index("conflict_open", "detected_at", "id", postgresql_where=text("state IN ('detected', 'held', 'chosen')")),
         Index(
-            "conflict_open_document",
-            "system",
-            "document",
-            postgresql_where=text("state IN ('detected', 'held', 'chosen')"),
-        ),
-        Index(
             "conflict_open_documents",
             text("(record -> 'documents'::text)"),
             postgresql_using="gin",

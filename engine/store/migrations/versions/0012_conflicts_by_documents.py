@@ -9,6 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.drop_index("conflict_open_document", "conflict")
     op.execute(
         """CREATE INDEX conflict_open_documents ON conflict USING gin ((record -> 'documents'))
            WHERE state IN ('detected', 'held', 'chosen')"""
