@@ -43,8 +43,9 @@ def close_moot(desk: Desk, told: AbstractSet[str], at: dt.datetime) -> None:
 def end_overtaken(desk: Desk, at: dt.datetime) -> None:
     """An intent that has just been held although the ERP had overtaken it before: while its command was under way."""
     for name, intent in sorted(desk.out.intents.items()):
-        waits = any(c.intent == name and c.kind not in _NOTHING_LEFT for c in open_conflicts(desk))
-        if intent.state == IntentState.HELD and waits:
+        if intent.state != IntentState.HELD:
+            continue
+        if any(conflict.intent == name and conflict.kind not in _NOTHING_LEFT for conflict in open_conflicts(desk)):
             _overtaken(desk, intent, at)
 
 
