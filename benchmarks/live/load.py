@@ -13,15 +13,12 @@ from benchmarks.live.player import Played, Player
 _LOOK_SECONDS = 0.02
 
 
-class Load:
-    """Plays `rate` row changes a second until the block ends; `last` then says what the ERP holds."""
+class _Beside:
+    """Does something in a thread for the time of a block: `_run`, until `_stop` is set."""
 
-    def __init__(self, player: Player, rate: float) -> None:
-        self._player, self._rate = player, rate
+    def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._failure: Exception | None = None
-        self.last: Played | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -32,6 +29,24 @@ class Load:
     ) -> None:
         self._stop.set()
         self._thread.join()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class Load(_Beside):
+    """Plays `rate` row changes a second until the block ends; `last` then says what the ERP holds."""
+
+    def __init__(self, player: Player, rate: float) -> None:
+        super().__init__()
+        self._player, self._rate = player, rate
+        self._failure: Exception | None = None
+        self.last: Played | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
         if error is None and self._failure is not None:
             raise self._failure
 
@@ -56,24 +71,13 @@ class Looked(msgspec.Struct, frozen=True):
     lag: float
 
 
-class Watch:
+class Watch(_Beside):
     """Looks at a system's position in the store all the time, for the time of a block."""
 
     def __init__(self, dsn: str, system: str) -> None:
+        super().__init__()
         self._dsn, self._system = dsn, system
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.seen: list[Looked] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def since(self, at: float) -> list[Looked]:
         """What was seen since then."""

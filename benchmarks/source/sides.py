@@ -18,6 +18,7 @@ from connectors.debezium.embedded import open_embedded
 from connectors.debezium.kafka.connector import connector
 from connectors.debezium.kafka.settings import read_options
 from connectors.tryton.mapping import TrytonMapping
+from engine.flow.reader import source_setup
 from engine.model.change import RowChange, SnapshotMark
 from engine.ports.source import Source, SourceSetup
 from tests.kafka_stack.connect import Connect
@@ -45,17 +46,8 @@ class Came(msgspec.Struct, frozen=True):
         return self.rows / (self.last - self.first) if self.last > self.first else 0.0
 
 
-def _setup(system: str, options: Mapping[str, Any], folder: Path) -> SourceSetup:
-    mapping = TrytonMapping()
-    return SourceSetup(
-        system=system,
-        options=options,
-        tables=[f"{spec.schema}.{spec.name}" for spec in mapping.tables],
-        excluded=[f"{spec.schema}.{spec.name}.{column}" for spec in mapping.tables for column in spec.excluded],
-        resume=None,
-        folder=folder,
-        max_batch=5_000,
-    )
+def _setup(system: str, options: Mapping[str, object], folder: Path) -> SourceSetup:
+    return source_setup(system, dict(options), TrytonMapping(), None, folder, 5_000)
 
 
 class ThroughConnect:
