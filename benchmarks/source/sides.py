@@ -174,7 +174,6 @@ class Embedded:
         options = {"host": erp.host, "port": erp.port, "database": erp.name, "user": ROLE, "password": PASSWORD,
                    "slot": name, "publication": name}  # fmt: skip
         self._setup = _setup(name, options, folder)
-        folder.mkdir(parents=True)
 
     def stand_still(self) -> None:
         """Read the snapshot, then stop; the slot keeps what comes."""
