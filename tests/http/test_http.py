@@ -239,7 +239,8 @@ def test_a_place_that_is_not_kept_is_said(site: Site, place: str) -> None:
 @pytest.mark.parametrize(
     ("path", "status"),
     [("invoices?limit=0", 400), ("invoices?limit=x", 400), ("invoices?page=2", 400), ("events?wait=99", 400),
-     ("invoices?after=%00", 400), ("invoices/%00", 404), ("nothing", 404)],
+     ("invoices?after=%00", 400), ("invoices?state=opened", 400), ("intents?state=paid", 400),
+     ("conflicts?state=new", 400), ("invoices/%00", 404), ("nothing", 404)],
 )  # fmt: skip
 def test_what_is_asked_for_wrongly_is_a_problem(site: Site, path: str, status: int) -> None:
     answer = site.get(path)

@@ -75,7 +75,7 @@ def _system(cursor: Cursor[Any], name: str) -> shapes.SystemStatus:
 
 
 def _intents(asked: Asked) -> tuple[int, object]:
-    query: shapes.StateQuery = asked.query
+    query: shapes.IntentQuery = asked.query
     system = _known(asked)
     found = intent_pages.intent_page(asked.cursor, system, query.after, query.limit, _set(query.state))
     more = found[-1].record.id if len(found) == query.limit else None
@@ -128,7 +128,7 @@ def _document(asked: Asked, kind: DocumentKind) -> object:
 
 
 def _conflicts(asked: Asked) -> tuple[int, object]:
-    query: shapes.StateQuery = asked.query
+    query: shapes.ConflictQuery = asked.query
     system = _known(asked)
     found = intent_pages.conflict_page(asked.cursor, system, query.after, query.limit, _set(query.state))
     return 200, shapes.ConflictPage(found, found[-1].id if len(found) == query.limit else None)
@@ -225,7 +225,7 @@ ENDPOINTS = (
              "Submit several intents in their order; one that cannot be taken does not hold up the others",
              _submit_batch, {200: shapes.BatchResults}, body=shapes.Batch, refuses=(413, 415)),
     Endpoint("GET", f"{_OF_SYSTEM}/intents", "intents", "Intents with what became of them", _intents,
-             {200: shapes.IntentPage}, shapes.OfSystem, shapes.StateQuery, refuses=(404,)),
+             {200: shapes.IntentPage}, shapes.OfSystem, shapes.IntentQuery, refuses=(404,)),
     Endpoint("GET", f"{_OF_SYSTEM}/intents/{{key}}", "intent", "One intent, by its id", _one_intent,
              {200: shapes.IntentStatus}, shapes.OfThing, refuses=(404,)),
     Endpoint("GET", f"{_OF_SYSTEM}/invoices", "invoices", "Invoices and credit memos", _invoices,
@@ -237,7 +237,7 @@ ENDPOINTS = (
     Endpoint("GET", f"{_OF_SYSTEM}/customers/{{key}}", "customer", "One customer, by its key", _one_customer,
              {200: CustomerDocument}, shapes.OfThing, refuses=(404,)),
     Endpoint("GET", f"{_OF_SYSTEM}/conflicts", "conflicts", "Where both sides disagreed, and what was chosen",
-             _conflicts, {200: shapes.ConflictPage}, shapes.OfSystem, shapes.StateQuery, refuses=(404,)),
+             _conflicts, {200: shapes.ConflictPage}, shapes.OfSystem, shapes.ConflictQuery, refuses=(404,)),
     Endpoint("GET", f"{_OF_SYSTEM}/conflicts/{{key}}", "conflict", "One conflict, by its id", _one_conflict,
              {200: ConflictRecord}, shapes.OfThing, refuses=(404,)),
     Endpoint("GET", f"{_OF_SYSTEM}/events", "events", "What happened, in order, after a place in the feed", _events,

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from engine.model.intents import Intent, Key
 from engine.model.outbound import CustomerDocument, InvoiceDocument, OutEvent
 from engine.model.records import ConflictRecord
+from statemachines import ConflictState, IntentState, InvoiceState
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=500, description="how many at most")]
 After = Annotated[
@@ -59,15 +60,22 @@ class PageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     limit: Limit = 100
 
 
-class StateQuery(PageQuery, frozen=True, kw_only=True):
-    """A page of what stands in one state."""
+class IntentQuery(PageQuery, frozen=True, kw_only=True):
+    """A page of intents; with `state` of those that stand in it."""
 
-    state: Word | UnsetType = UNSET
+    state: IntentState | UnsetType = UNSET
 
 
-class InvoiceQuery(StateQuery, frozen=True, kw_only=True):
+class ConflictQuery(PageQuery, frozen=True, kw_only=True):
+    """A page of conflicts; with `state` of those that stand in it."""
+
+    state: ConflictState | UnsetType = UNSET
+
+
+class InvoiceQuery(PageQuery, frozen=True, kw_only=True):
     """A page of invoices."""
 
+    state: InvoiceState | UnsetType = UNSET
     customer: Word | UnsetType = UNSET
     number: Word | UnsetType = UNSET
 
