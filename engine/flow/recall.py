@@ -4,8 +4,8 @@ Every unit of work of a system takes the next batch number under the head lock. 
 one of its own last unit, no other unit was committed between them, and what it remembers is what the store holds.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
 from psycopg import Cursor
 
@@ -15,8 +15,57 @@ from engine.rules.desk import Decision, View
 from engine.store import records
 from engine.store.personal import load_personal, save_personal
 
-MOST_RECORDS = 50_000
-"""Records that are remembered."""
+MOST_RECORDS = 5_000
+"""Records of a kind that are remembered as recent; about as many older ones beside them. A record of an invoice takes
+about five kilobytes of memory."""
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """Values by key, of which those that nobody has asked for lately are dropped: bounded, however many come by.
+
+    They stand in two halves. When the younger one is full it becomes the older one, and what was the older one is
+    dropped; what is asked for in the older one moves to the younger. Nothing is dropped but by `age`.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._young: dict[str, T] = {}
+        self._old: dict[str, T] = {}
+
+    def __contains__(self, key: str) -> bool:
+        if key in self._young:
+            return True
+        if key not in self._old:
+            return False
+        self._young[key] = self._old.pop(key)
+        return True
+
+    def __getitem__(self, key: str) -> T:
+        if key in self:
+            return self._young[key]
+        raise KeyError(key)
+
+    def __setitem__(self, key: str, value: T) -> None:
+        self._old.pop(key, None)
+        self._young[key] = value
+
+    def get(self, key: str) -> T | None:
+        """The value, or None where there is none."""
+        return self._young[key] if key in self else None
+
+    def update(self, values: Mapping[str, T]) -> None:
+        """Set many."""
+        if self._old:
+            for key in values:
+                self._old.pop(key, None)
+        self._young.update(values)
+
+    def age(self) -> None:
+        """Between two batches: drop the older half when the younger one is full."""
+        if len(self._young) > self._most:
+            self._old, self._young = self._young, {}
 
 
 class Recall:
@@ -30,18 +79,20 @@ class Recall:
 
     def forget(self) -> None:
         """Remember nothing."""
-        self._invoices: dict[str, InvoiceRecord | None] = {}
-        self._customers: dict[str, CustomerRecord | None] = {}
-        self._personal: dict[str, tuple[int, Any]] = {}
+        self._invoices: Recent[InvoiceRecord | None] = Recent(self._most)
+        self._customers: Recent[CustomerRecord | None] = Recent(self._most)
+        self._personal: Recent[tuple[int, Any]] = Recent(self._most)
         self._told: dict[str, None] = {}
         self._some_wait: bool | None = None
         self._some_disagree: bool | None = None
 
     def begin(self, batch: int) -> None:
         """A unit of work has begun with this batch number."""
-        if batch != self._batch + 1 or len(self._invoices) + len(self._customers) > self._most:
+        if batch != self._batch + 1:
             self.forget()
         self._batch = batch
+        for held in (self._invoices, self._customers, self._personal):
+            held.age()
 
     def learn(self, cursor: Cursor[Any], invoices: Iterable[str], customers: Iterable[str]) -> None:
         """Have these records at hand, with the personal data of the customers."""
@@ -49,11 +100,13 @@ class Recall:
         if new:
             found = records.load_invoices(cursor, self._system, new, lock=False)
             self._invoices.update({key: found.get(key) for key in new})
-        new = [key for key in customers if key not in self._personal]
+        customers = list(customers)
+        new = [key for key in customers if key not in self._customers]
         if new:
             whose = records.load_customers(cursor, self._system, new)
-            for key in new:
-                self._customers.setdefault(key, whose.get(key))
+            self._customers.update({key: whose.get(key) for key in new})
+        new = [key for key in customers if key not in self._personal]
+        if new:
             self._personal.update(dict.fromkeys(new, (0, None)))
             self._personal.update(load_personal(cursor, self._system, new))
 

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,9 @@ from connectors.debezium.envelope import decode
 from connectors.tryton.mapping import TrytonMapping
 from engine.app.wiring import enter_system
 from engine.flow.intake import submit
+from engine.flow.neighbourhood import Neighbourhood
 from engine.flow.pipeline import Pipeline
+from engine.flow.recall import Recall, Recent
 from engine.model.intents import RaiseDispute
 from engine.ports.source import SourceBatch
 from engine.rules.policy import Policy
@@ -74,6 +77,36 @@ def test_a_workload_ends_where_it_says(connection: Connection) -> None:
     assert states == wanted
     assert set(states) >= {"open", "posted"}
     assert sum(Decimal(row["open_amount"]) for row in told["invoices"].values()) == Decimal(workload.open_total())
+
+
+def test_what_was_dropped_for_want_of_room_is_read_again(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = Workload(2, customers=5, active=25)
+    messages = [*workload.snapshot(), *life(workload.transactions(), 220)]
+    for name in ("roomy", "narrow"):
+        if name == "narrow":
+            monkeypatch.setattr("engine.flow.pipeline.Recall", partial(Recall, most=2))
+            monkeypatch.setattr("engine.flow.pipeline.Neighbourhood", partial(Neighbourhood, most=10))
+        pipe = pipeline(connection, name)
+        take(pipe, messages, 40)
+        pipe.catch_up()
+    assert outcome(connection, "roomy") == outcome(connection, "narrow")
+
+
+def test_recent_values_stay_and_others_are_dropped_in_time() -> None:
+    held: Recent[int | None] = Recent(3)
+    for number in range(40):
+        held.age()
+        assert "always" in held or number == 0
+        held.update({"always": number, f"once-{number}": number, "gone": None})
+        assert (held["always"], held.get("gone"), held.get("never")) == (number, None, None)
+        assert "gone" in held
+    kept = [number for number in range(40) if f"once-{number}" in held]
+    assert len(kept) < 9
+    assert kept[-1] == 39
+    with pytest.raises(KeyError, match="never"):
+        held["never"]
 
 
 def test_what_others_decided_meanwhile_is_kept(connection: Connection) -> None:
