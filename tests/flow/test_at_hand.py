@@ -86,8 +86,8 @@ def test_what_was_dropped_for_want_of_room_is_read_again(
     messages = [*workload.snapshot(), *life(workload.transactions(), 220)]
     for name in ("roomy", "narrow"):
         if name == "narrow":
-            monkeypatch.setattr("engine.flow.pipeline.Recall", partial(Recall, most=2))
-            monkeypatch.setattr("engine.flow.pipeline.Neighbourhood", partial(Neighbourhood, most=10))
+            monkeypatch.setattr("engine.flow.applying.Recall", partial(Recall, most=2))
+            monkeypatch.setattr("engine.flow.applying.Neighbourhood", partial(Neighbourhood, most=10))
         pipe = pipeline(connection, name)
         take(pipe, messages, 40)
         pipe.catch_up()
