@@ -24,6 +24,7 @@ class MirrorEntry(msgspec.Struct):
 
 Key = tuple[str, str]
 """(table, key)"""
+_COLUMNS = ("system", "tbl", "key", "row", "commit_lsn", "lsn", "deleted", "snapshot")
 
 
 def load_entries(cursor: Cursor[Any], system: str, keys: Iterable[Key]) -> dict[Key, MirrorEntry]:
@@ -97,35 +98,31 @@ def save_entries(
     before: Mapping[Key, MirrorEntry | None],
     related: Mapping[str, tuple[str, ...]],
 ) -> None:
-    """Write entries, and those of their related values that are different from before."""
+    """Write entries, and those of their related values that are different from before.
+
+    `before` has None for what the mirror has no entry of: such rows are added without a look at what is there.
+    """
     _note_writing(cursor, system)
-    upsert(
-        cursor,
-        "mirror",
-        ("system", "tbl", "key"),
-        ("system", "tbl", "key", "row", "commit_lsn", "lsn", "deleted", "snapshot"),
-        [
-            (
-                system,
-                table,
-                key,
-                _ENCODE.encode(e.row).decode(),
-                e.position.commit,
-                e.position.lsn,
-                e.deleted,
-                e.snapshot,
-            )
-            for (table, key), e in entries.items()
-        ],
-    )
+    fresh: list[tuple[Any, ...]] = []
+    known: list[tuple[Any, ...]] = []
     gone: list[tuple[str, str, str, str, str]] = []
     new: list[tuple[str, str, str, str, str]] = []
     for (table, key), entry in entries.items():
-        old = before.get((table, key))
-        was = _values(None if old is None or old.deleted else old.row, related.get(table, ()))
-        now = _values(None if entry.deleted else entry.row, related.get(table, ()))
-        gone += [(system, table, column, value, key) for column, value in was.items() if now.get(column) != value]
-        new += [(system, table, column, value, key) for column, value in now.items() if was.get(column) != value]
+        old, row, at = before.get((table, key)), entry.row, entry.position
+        written = (system, table, key, _ENCODE.encode(row).decode(), at.commit, at.lsn, entry.deleted, entry.snapshot)
+        (fresh if old is None else known).append(written)
+        was = None if old is None or old.deleted else old.row
+        for column in related.get(table, ()):
+            left = None if was is None else was.get(column)
+            now = None if entry.deleted else row.get(column)
+            if left is now or (left == now and type(left) is type(now)):
+                continue
+            if left is not None:
+                gone.append((system, table, column, str(left), key))
+            if now is not None:
+                new.append((system, table, column, str(now), key))
+    append(cursor, "mirror", _COLUMNS, fresh)
+    upsert(cursor, "mirror", ("system", "tbl", "key"), _COLUMNS, known)
     if gone:
         cursor.executemany(
             "DELETE FROM mirror_ref WHERE system = %s AND tbl = %s AND col = %s AND val = %s AND key = %s", gone
