@@ -145,16 +145,25 @@ def test_passwords_stand_in_their_file_alone(cluster: Cluster) -> None:
     file = cluster._folder / "password"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert len(cluster.password) >= 32
-    words = "\n".join(" ".join(process.cmdline()) for process in processes_of(cluster))
-    environments = "\n".join(str(process.environ()) for process in processes_of(cluster))
+    words = environments = ""
+    for process in processes_of(cluster):
+        with suppress(psutil.NoSuchProcess):  # the server's helpers come and go
+            words += " ".join(process.cmdline())
+            environments += str(process.environ())
+    assert "postgres" in words
     log = cluster._log.read_text(encoding="utf-8")
     assert "CREATE ROLE" in log
     for secret in (cluster.password, "the-clerk's-secret", "the-clerk''s-secret"):
         assert secret not in words
         assert secret not in environments
         assert secret not in log
-    holding = [path for path in cluster._folder.rglob("*") if path.is_file() and path != file]
-    assert not [path for path in holding if cluster.password.encode() in path.read_bytes()]
+    read = 0
+    for path in cluster._folder.rglob("*"):
+        with suppress(FileNotFoundError):  # and so do its files
+            if path.is_file() and path != file:
+                assert cluster.password.encode() not in path.read_bytes(), path
+                read += 1
+    assert read > 900
 
 
 def test_committed_data_survive_a_killed_server_whose_children_linger(cluster: Cluster) -> None:
