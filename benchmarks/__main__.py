@@ -13,6 +13,7 @@ _BENCHMARKS = {
     "ingest": ("benchmarks.ingest.verb", "ingest"),
     "latency": ("benchmarks.latency.verb", "latency"),
     "memory": ("benchmarks.scale.memory", "memory"),
+    "plots": ("benchmarks.plots.verb", "plots"),
     "recovery": ("benchmarks.recovery", "recovery"),
     "replay": ("benchmarks.replay.verb", "replay"),
     "scale": ("benchmarks.scale.verb", "scale"),

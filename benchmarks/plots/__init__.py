@@ -1,0 +1,1 @@
+"""The plots of docs/benchmarks.md, drawn from kept results."""
