@@ -8,10 +8,11 @@ from psycopg import Cursor
 
 from engine.flow.batch import Told as Assembly
 from engine.flow.entering import load_view
+from engine.flow.reaching import commands_shown, orders_shown, with_numbers
 from engine.flow.recall import Recall
 from engine.flow.telling import documents_written, in_order
-from engine.model.commands import PostEntry, ReleaseOrder, is_command_key
-from engine.model.documents import Customer, DocumentKind, Invoice, LedgerEntry, Paper, SalesOrder
+from engine.model.commands import PostEntry, ReleaseOrder
+from engine.model.documents import Customer, DocumentKind, Invoice, LedgerEntry, Paper
 from engine.model.events import DocumentsTold, Told
 from engine.rules.decide import decide
 from engine.rules.desk import Decision, View
@@ -43,28 +44,16 @@ def view_for(cursor: Cursor[Any], system: str, tellings: Sequence[Telling], reca
     known = recall.view(invoices, customers)
     docs = [a.assembled.document for t in tellings for a in t.assemblies if a.assembled is not None]
     told = [doc for doc in docs if isinstance(doc, Invoice)]
-    texts = (a.text for doc in (*told, *(r.doc for r in known.invoices.values())) for a in doc.applications)
-    keys = {text for text in texts if text is not None and is_command_key(text)}
-    keys |= {doc.reference for doc in told if doc.reference is not None and is_command_key(doc.reference)}
-    keys |= {key for record in known.invoices.values() for key in record.under_way}
-    keys |= {key for record in known.customers.values() for key in record.changes}
-    # A dispute names the command that credits it also when that is over.
-    keys |= {dispute.memo for record in known.invoices.values() for dispute in record.disputes if dispute.memo}
     papers = [paper for telling in tellings for paper in telling.papers]
-    keys |= {p.text for p in papers if isinstance(p, LedgerEntry) and p.text is not None and is_command_key(p.text)}
-    orders = {name for p in papers if isinstance(p, SalesOrder) for name in (p.key, p.number) if name is not None}
+    keys = commands_shown(told, known.invoices.values(), known.customers.values(), papers)
+    orders = orders_shown(papers)
     keys |= records.commands_of_orders(cursor, system, orders) if orders else set()
     names = {name for doc in told for name in (doc.key, doc.number) if name is not None}
     waiting = recall.waiting(cursor, names, customers)
     about = [f"invoice/{key}" for key in invoices] if recall.some_disagree(cursor) else []
     if not keys and not waiting and not about:
         return known
-    view = load_view(cursor, system, commands=keys, intents=waiting, about=about, at_hand=known)
-    named = {a.invoice for record in view.intents.values() for a in record.intent.parts}
-    for doc in told:
-        if doc.number in named and doc.number:
-            view.numbers[doc.number] = tuple(dict.fromkeys((*view.numbers.get(doc.number, ()), doc.key)))
-    return view
+    return with_numbers(load_view(cursor, system, commands=keys, intents=waiting, about=about, at_hand=known), told)
 
 
 def take_telling(

@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg import Cursor
 
+from engine.flow.reaching import reach
 from engine.model.events import (
     ChoiceMade,
     ChoiceUndone,
@@ -18,8 +19,14 @@ from engine.model.events import (
     OutcomeReceived,
     TimerFired,
 )
-from engine.model.intents import SetCreditLimit, Withdraw
-from engine.model.records import ConflictKind
+from engine.model.records import (
+    CommandRecord,
+    ConflictKind,
+    ConflictRecord,
+    CustomerRecord,
+    IntentRecord,
+    InvoiceRecord,
+)
 from engine.rules.decide import decide
 from engine.rules.desk import Decision, View
 from engine.rules.leaving import left_different
@@ -30,59 +37,50 @@ from engine.store.unit import Unit as Work
 from statemachines import ConflictState
 
 
-def load_view(
-    cursor: Cursor[Any],
-    system: str,
-    *,
-    invoices: Iterable[str] = (),
-    customers: Iterable[str] = (),
-    commands: Iterable[str] = (),
-    intents: Iterable[str] = (),
-    named: Iterable[str] = (),
-    intent_state: str | None = None,
-    conflicts: Iterable[str] = (),
-    about: Iterable[str] = (),
-    at_hand: View | None = None,
-) -> View:
-    """The records asked for, with everything that a decision on them can touch.
+class InStore:
+    """Records of one system in the store; what is `at_hand` is not loaded again. See `engine.flow.reaching.Known`.
 
-    `named` are invoices by key or number; `intent_state` adds all intents in that state; `about` the open conflicts
-    about documents (`kind/key`). What is `at_hand` is not loaded again. The system's head lock keeps everybody else
-    from writing any of them.
+    The system's head lock keeps everybody else from writing any of them.
     """
-    asked = records.load_conflicts(cursor, system, (), ids=conflicts) if conflicts else {}
-    asked |= records.open_conflicts_about(cursor, system, about) if about else {}
-    keys = {*commands, *(c.command for c in asked.values() if c.command)}
-    known = records.load_commands(cursor, system, keys)
-    ids = {*intents, *(command.intent for command in known.values()), *(c.intent for c in asked.values() if c.intent)}
-    wanted = records.load_intents(cursor, system, ids, state=intent_state)
-    withdrawn = {r.intent.intent for r in wanted.values() if isinstance(r.intent, Withdraw)} - set(wanted)
-    if withdrawn:
-        wanted |= records.load_intents(cursor, system, withdrawn)
-    caused = {key for record in wanted.values() for key in record.commands}
-    known |= records.load_commands(cursor, system, caused - set(known))
-    names = {part.invoice for record in wanted.values() for part in record.intent.parts} | set(named)
-    numbers = records.invoice_numbers(cursor, system, names)
-    # A command may promise money to invoices that were not asked for, and show it on others.
-    promised = {a.invoice for command in known.values() for a in command.write.allocations}
-    shown = {name.removeprefix("invoice/") for c in asked.values() for name in c.documents if "invoice/" in name}
-    echoed = {name for command in known.values() for name in command.echoed}
-    numbered = {key for keys in numbers.values() for key in keys}
-    have = at_hand or View()
-    keys = {*invoices, *promised, *echoed, *names, *numbered, *shown} - set(have.invoices)
-    found = have.invoices | records.load_invoices(cursor, system, keys, lock=False)
-    others = {dispute.memo for record in found.values() for dispute in record.disputes if dispute.memo}
-    others |= {key for record in found.values() for key in record.under_way}
-    known |= records.load_commands(cursor, system, others - set(known))
-    whose = {*customers, *(r.intent.customer for r in wanted.values() if isinstance(r.intent, SetCreditLimit))}
-    return View(
-        invoices=found,
-        customers=have.customers | records.load_customers(cursor, system, whose - set(have.customers)),
-        intents=wanted,
-        commands=known,
-        conflicts={**asked, **records.load_conflicts(cursor, system, wanted)},
-        numbers=numbers,
-    )
+
+    def __init__(self, cursor: Cursor[Any], system: str, at_hand: View) -> None:
+        self._cursor = cursor
+        self._system = system
+        self._at_hand = at_hand
+
+    def invoices(self, keys: set[str]) -> dict[str, InvoiceRecord]:
+        have = self._at_hand.invoices
+        return have | records.load_invoices(self._cursor, self._system, keys - set(have), lock=False)
+
+    def customers(self, keys: set[str]) -> dict[str, CustomerRecord]:
+        have = self._at_hand.customers
+        return have | records.load_customers(self._cursor, self._system, keys - set(have))
+
+    def commands(self, keys: set[str]) -> dict[str, CommandRecord]:
+        return records.load_commands(self._cursor, self._system, keys)
+
+    def intents(self, ids: set[str]) -> dict[str, IntentRecord]:
+        return records.load_intents(self._cursor, self._system, ids)
+
+    def conflicts(self, ids: set[str]) -> dict[str, ConflictRecord]:
+        return records.load_conflicts(self._cursor, self._system, (), ids=ids)
+
+    def conflicts_of(self, intents: set[str]) -> dict[str, ConflictRecord]:
+        return records.load_conflicts(self._cursor, self._system, intents)
+
+    def open_conflicts_about(self, documents: set[str]) -> dict[str, ConflictRecord]:
+        return records.open_conflicts_about(self._cursor, self._system, documents) if documents else {}
+
+    def numbered(self, names: set[str]) -> dict[str, tuple[str, ...]]:
+        return records.invoice_numbers(self._cursor, self._system, names)
+
+
+def load_view(cursor: Cursor[Any], system: str, *, at_hand: View | None = None, **asked: Iterable[str]) -> View:
+    """The records asked for, as `reach` takes them, with everything that a decision on them can touch.
+
+    Invoices and customers that are `at_hand` are in it in any case, and are not loaded again.
+    """
+    return reach(InStore(cursor, system, at_hand or View()), **asked)
 
 
 def take_event(work: Work, view: View, event: Event, policy: Policy) -> Decision:

@@ -17,6 +17,7 @@ from engine.ports.errors import Unavailable
 from engine.ports.finding import Finding
 from engine.ports.target import Capabilities, Guard, Reading
 from engine.rules.policy import Policy
+from engine.store.records import load_intents
 from engine.store.unit import Connection, unit_of_work
 
 DAY = dt.date(2026, 11, 1)
@@ -97,8 +98,8 @@ class FaultyErp:
             texts = [a.text for t in told for a in self.invoices[t.key].applications if a.text]
             known = load_view(work.cursor, self.system, invoices=keys).invoices
             in_flight = [match.command for record in known.values() for match in record.matches]
-            view = load_view(work.cursor, self.system, invoices=keys, commands=[*texts, *in_flight],
-                             intent_state="waiting")  # fmt: skip
+            waiting = load_intents(work.cursor, self.system, state="waiting")
+            view = load_view(work.cursor, self.system, invoices=keys, commands=[*texts, *in_flight], intents=waiting)
             view.numbers |= {doc.number: (doc.key,) for doc in self.invoices.values() if doc.number}
             take_telling(work, view, Telling("tx", 0), in_order(event), Policy(), {})
 
