@@ -1,4 +1,8 @@
-"""The mirror in the store: loads rows by key or by the value of a related column, and writes them back in bulk."""
+"""The mirror in the store: loads rows by key or by the value of a related column, and writes them back in bulk.
+
+Each key is looked up by itself in an index (`LATERAL` with `OFFSET 0` keeps the planner to that): as long as a young
+table has no statistics, it would rather read all of it for every batch.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,16 +29,25 @@ class MirrorEntry(msgspec.Struct):
 Key = tuple[str, str]
 """(table, key)"""
 _COLUMNS = ("system", "tbl", "key", "row", "commit_lsn", "lsn", "deleted", "snapshot")
+ENTRIES = """
+    SELECT m.* FROM unnest(%s::text[], %s::text[]) AS wanted (tbl, key)
+    CROSS JOIN LATERAL (
+      SELECT m.tbl, m.key, m.row::text, m.commit_lsn, m.lsn, m.deleted, m.snapshot FROM mirror m
+      WHERE m.system = %s AND m.tbl = wanted.tbl AND m.key = wanted.key OFFSET 0) AS m"""
+RELATED = """
+    SELECT m.* FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tbl, col, val)
+    CROSS JOIN LATERAL (
+      SELECT r.tbl, r.key FROM mirror_ref r WHERE r.system = %s
+        AND r.tbl = wanted.tbl AND r.col = wanted.col AND r.val = wanted.val OFFSET 0) AS found
+    CROSS JOIN LATERAL (
+      SELECT m.tbl, m.key, m.row::text, m.commit_lsn, m.lsn, m.snapshot FROM mirror m WHERE m.system = %s
+        AND m.tbl = found.tbl AND m.key = found.key AND NOT m.deleted OFFSET 0) AS m"""
 
 
 def load_entries(cursor: Cursor[Any], system: str, keys: Iterable[Key]) -> dict[Key, MirrorEntry]:
     """The entries with these keys, tombstones too."""
     tables, names = _columns(keys, 2)
-    cursor.execute(
-        """SELECT tbl, key, row::text, commit_lsn, lsn, deleted, snapshot FROM mirror
-           JOIN unnest(%s::text[], %s::text[]) AS wanted (tbl, key) USING (tbl, key) WHERE system = %s""",
-        (tables, names, system),
-    )
+    cursor.execute(ENTRIES, (tables, names, system))
     return {
         (table, key): MirrorEntry(_DECODE.decode(row), Position(commit, lsn), deleted, snapshot)
         for table, key, row, commit, lsn, deleted, snapshot in cursor
@@ -50,14 +63,7 @@ def forget_positions(cursor: Cursor[Any], system: str) -> None:
 def load_related(cursor: Cursor[Any], system: str, wanted: Iterable[tuple[str, str, str]]) -> dict[Key, MirrorEntry]:
     """All living rows whose (table, column, value) is wanted."""
     tables, columns, values = _columns(wanted, 3)
-    cursor.execute(
-        """SELECT m.tbl, m.key, m.row::text, m.commit_lsn, m.lsn, m.snapshot
-           FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tbl, col, val)
-           JOIN mirror_ref r ON r.system = %s AND r.tbl = wanted.tbl AND r.col = wanted.col AND r.val = wanted.val
-           JOIN mirror m ON m.system = r.system AND m.tbl = r.tbl AND m.key = r.key
-           WHERE NOT m.deleted""",
-        (tables, columns, values, system),
-    )
+    cursor.execute(RELATED, (tables, columns, values, system, system))
     return {
         (table, key): MirrorEntry(_DECODE.decode(row), Position(commit, lsn), deleted=False, snapshot=snapshot)
         for table, key, row, commit, lsn, snapshot in cursor

@@ -13,16 +13,17 @@ from engine.store.bulk import upsert
 
 Root = tuple[DocumentKind, str]
 _DECODE = msgspec.json.Decoder(dict[str, Any])
+SUMS = """
+    SELECT s.* FROM unnest(%s::text[], %s::text[]) AS wanted (kind, key)
+    CROSS JOIN LATERAL (
+      SELECT s.kind, s.key, s.measure, s.amount FROM document_sum s
+      WHERE s.system = %s AND s.kind = wanted.kind AND s.key = wanted.key OFFSET 0) AS s"""
 
 
 def load_sums(cursor: Cursor[Any], system: str, roots: Iterable[Root]) -> dict[Root, dict[str, Decimal]]:
     """The sums of these documents, by measure."""
     listed = sorted(set(roots))
-    cursor.execute(
-        """SELECT kind, key, measure, amount FROM document_sum
-           JOIN unnest(%s::text[], %s::text[]) AS wanted (kind, key) USING (kind, key) WHERE system = %s""",
-        ([str(kind) for kind, _ in listed], [key for _, key in listed], system),
-    )
+    cursor.execute(SUMS, ([str(kind) for kind, _ in listed], [key for _, key in listed], system))
     found: dict[Root, dict[str, Decimal]] = {}
     for kind, key, measure, amount in cursor:
         found.setdefault((DocumentKind(kind), key), {})[measure] = amount

@@ -7,7 +7,9 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from benchmarks.workload.stream import Message, Workload
 from connectors.debezium.envelope import decode
@@ -20,7 +22,7 @@ from engine.flow.recall import Recall, Recent
 from engine.model.intents import RaiseDispute
 from engine.ports.source import SourceBatch
 from engine.rules.policy import Policy
-from engine.store import queries, records
+from engine.store import mirror, queries, records, sums
 from engine.store.bulk import text_array
 from engine.store.unit import Connection
 
@@ -141,3 +143,49 @@ def test_arrays_are_spelled_as_the_server_reads_them(connection: Connection, val
     row = connection.execute("SELECT %s::text[]", (text_array(values),)).fetchone()
     assert row is not None
     assert row[0] == values
+
+
+LOOKED_UP = {
+    "rows by key": (mirror.ENTRIES, (["line"] * 300, [str(n) for n in range(300)])),
+    "rows by a related value": (
+        mirror.RELATED, (["line"] * 300, ["move"] * 300, [str(n) for n in range(300)])
+    ),
+    "sums": (sums.SUMS, (["customer"] * 300, [str(n) for n in range(300)])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("what", list(LOOKED_UP))
+def test_a_batch_reads_what_it_asks_for_in_a_table_without_statistics(store_dsn: str, what: str, mode: str) -> None:
+    statement, keys = LOOKED_UP[what]
+    parts = statement.split("%s")
+    numbered = "".join(f"{part}${place}" for place, part in enumerate(parts[:-1], 1)) + parts[-1]
+    given = [*keys, *(["young"] * (len(parts) - 1 - len(keys)))]
+    with psycopg.connect(store_dsn) as connection, connection.cursor() as cursor:
+        # Nothing is committed, so nobody counts these rows.
+        cursor.execute(
+            """INSERT INTO system (name, connector) VALUES ('young', 'tryton');
+               INSERT INTO mirror SELECT 'young', 'line', n::text, '{}', 1, n, false FROM generate_series(0, 20000) n;
+               INSERT INTO mirror_ref SELECT 'young', 'line', 'move', (n / 3)::text, n::text
+                 FROM generate_series(0, 20000) AS n;
+               INSERT INTO document_sum SELECT 'young', 'customer', n::text, 'receivable', n
+                 FROM generate_series(0, 20000) AS n"""
+        )
+        cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        cursor.execute(f"PREPARE asked AS {numbered}")
+        words = sql.SQL(", ").join(map(sql.Literal, given))
+        row = cursor.execute(
+            sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE asked ({})").format(words)
+        ).fetchone()
+        connection.rollback()
+    assert row is not None
+    (plan,) = row[0]
+    found, most = plan["Plan"]["Actual Rows"], 0
+    nodes = [plan["Plan"]]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Join Filter", 0)
+        most = max(most, (node["Actual Rows"] + removed) * node["Actual Loops"])
+    assert found >= 300
+    assert most <= found + 300, plan
