@@ -22,7 +22,7 @@ from engine.store.steps import DERIVED
 
 FORMAT = "arsync-archive/1"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_PART = 20_000
+_PART = 5_000
 COLUMNS = 'stream, seq, system, batch, place, epoch_us("at") AS micros, kind, body, previous, hash'
 
 
@@ -62,13 +62,15 @@ class Manifest(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, seal=hashlib.sha256(canonical_bytes(bare)).hexdigest())
 
 
-def open_duckdb(memory: str | None = None) -> Any:
-    """A DuckDB in memory that loads nothing from outside."""
+def open_duckdb(memory: str | None = None, threads: int | None = None) -> Any:
+    """A DuckDB in memory that loads nothing from outside. `memory` bounds it, as in `2GB`."""
     import duckdb
 
     settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     if memory is not None:
         settings["memory_limit"] = memory
+    if threads is not None:
+        settings["threads"] = threads
     connection = duckdb.connect(":memory:", config=settings)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
@@ -148,16 +150,15 @@ class Archive:
         return sum(one.rows for one in self.manifest(system).files if one.kind == "entries" and one.last > after)
 
     def rows(self, system: str, after: int = 0) -> Iterator[Sequence[Row]]:
-        files = self.files(system)
-        if not files:
-            return
-        with open_duckdb() as duck:
-            cursor = duck.execute(
-                f"SELECT {COLUMNS} FROM read_parquet(?, hive_partitioning = false) WHERE batch > ?",  # noqa: S608
-                [files, after],
-            )
-            while part := cursor.fetchmany(_PART):
-                yield [row_of(one) for one in part]
+        # File by file and in one thread: what is read ahead of who reads would be held in memory.
+        with open_duckdb(threads=1) as duck:
+            for file in self.files(system):
+                cursor = duck.execute(
+                    f"SELECT {COLUMNS} FROM read_parquet(?, hive_partitioning = false) WHERE batch > ?",  # noqa: S608
+                    [file, after],
+                )
+                while part := cursor.fetchmany(_PART):
+                    yield [row_of(one) for one in part]
 
     def checkpoints(self, system: str) -> list[Checkpoint]:
         return [read_checkpoint(line) for line in self.manifest(system).checkpoints]
