@@ -22,6 +22,7 @@ from engine.store.bulk import append
 from engine.store.journal import stream_heads
 
 FORMAT = "arsync-checkpoint/1"
+_HASH = hashlib.sha256().digest_size
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _TABLES: tuple[tuple[str, str, type], ...] = (
@@ -79,10 +80,33 @@ def read_checkpoint(line: str | bytes) -> Checkpoint:
     return read
 
 
+class Hashes:
+    """The hashes of a state's records, taken in any order: 32 bytes of memory each."""
+
+    def __init__(self) -> None:
+        self._by_first_byte = [bytearray() for _ in range(256)]
+
+    def add(self, one: bytes) -> None:
+        """Take in what `record_hash` gave."""
+        self._by_first_byte[one[0]] += one
+
+    @property
+    def digest(self) -> tuple[str, int]:
+        """The digest of the state, which is that of all of them in order; and their number."""
+        whole, count = hashlib.sha256(), 0
+        for held in self._by_first_byte:
+            ordered = sorted(bytes(held[at : at + _HASH]) for at in range(0, len(held), _HASH))
+            whole.update(b"".join(ordered))
+            count += len(ordered)
+        return whole.hexdigest(), count
+
+
 def records_digest(hashes: Iterable[bytes]) -> tuple[str, int]:
     """The digest of a state out of the hash of each of its records, in any order; and their number."""
-    ordered = sorted(hashes)
-    return hashlib.sha256(b"".join(ordered)).hexdigest(), len(ordered)
+    held = Hashes()
+    for one in hashes:
+        held.add(one)
+    return held.digest
 
 
 def record_hash(name: str, record: str) -> bytes:
@@ -107,18 +131,18 @@ def take(connection: Connection, system: str, now: dt.datetime, key_file: Path |
         ).fetchone()
         if known is not None:
             return read_checkpoint(str(known[0]))
-        hashes: list[bytes] = []
+        hashes = Hashes()
         with connection.cursor() as cursor:
             ends = stream_heads(cursor, system)
             part: list[tuple[str, int, str, str]] = []
             for name, record in state_of(connection, system):
-                hashes.append(record_hash(name, record))
+                hashes.add(record_hash(name, record))
                 part.append((system, batch, name, record))
                 if len(part) == 5000:
                     append(cursor, "checkpoint_record", ("system", "batch", "name", "record"), part)
                     part = []
             append(cursor, "checkpoint_record", ("system", "batch", "name", "record"), part)
-        digest, count = records_digest(hashes)
+        digest, count = hashes.digest
         made = Checkpoint(system, batch, now.astimezone(dt.UTC), ends, digest, count)
         if key_file is not None:
             made = sign(made, key_file)
