@@ -5,12 +5,13 @@ both walk with one of these.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from engine.flow.replay.reading import Body
+from engine.flow.replay.spilling import Spill, SpillingMap
 from engine.flow.telling import documents_read, fields_of
 from engine.model.canonical import canonical_bytes
 from engine.model.commands import ReleaseOrder
@@ -30,6 +31,20 @@ KINDS: dict[str, type] = {
     "conflict": ConflictRecord,
 }
 Record = InvoiceRecord | CustomerRecord | IntentRecord | CommandRecord | ConflictRecord
+_READ: dict[str, Callable[..., Any]] = {kind: msgspec.json.Decoder(record).decode for kind, record in KINDS.items()}
+
+RECENT = 20_000
+"""Records of each kind that a state keeps in memory; as many again may be there that were not used lately."""
+
+
+_KEYS = msgspec.json.Decoder(tuple[str, ...])
+
+
+class _Revision(msgspec.Struct):
+    revision: int
+
+
+_REVISION = msgspec.json.Decoder(_Revision)
 
 
 class FoldError(RuntimeError):
@@ -37,22 +52,40 @@ class FoldError(RuntimeError):
 
 
 class State:
-    """All records of one system. `view` is what the rules decide on; older revisions of commands stand beside it."""
+    """All records of one system. `view` is what the rules decide on; older revisions of commands stand beside it.
 
-    def __init__(self) -> None:
-        self.view = View()
-        self.former: dict[str, CommandRecord] = {}
+    Of each kind some `recent` stay in memory, and the others on disk.
+    """
+
+    def __init__(self, recent: int = RECENT) -> None:
+        self._spill = Spill()
+
+        def held(kind: str) -> SpillingMap[Any]:
+            return SpillingMap(self._spill, kind, recent, canonical_bytes, _READ[kind])
+
+        def keys(name: str) -> SpillingMap[tuple[str, ...]]:
+            return SpillingMap(self._spill, name, recent, canonical_bytes, _KEYS.decode)
+
+        self._kinds = {kind: held(kind) for kind in KINDS}
+        self._numbers = keys("numbers")
+        self.view = View(**{f"{kind}s": held for kind, held in self._kinds.items()}, numbers=self._numbers)
+        self.former: SpillingMap[CommandRecord] = SpillingMap(
+            self._spill, "former", recent, canonical_bytes, _READ["command"]
+        )
         self.parked: dict[str, str] = {}
         self.settings: dict[str, Settings] = {}
         self.waiting: dict[str, None] = {}
         """Intents that wait for a document."""
-        self.commands_of: dict[str, dict[str, None]] = {}
-        self.conflicts_of: dict[str, dict[str, None]] = {}
+        self.commands_of, self.conflicts_of = keys("commands_of"), keys("conflicts_of")
         """By intent, the keys of its commands and its conflicts."""
-        self.conflicts_about: dict[str, dict[str, None]] = {}
+        self.conflicts_about = keys("conflicts_about")
         """By `kind/key` of a document."""
-        self.releases: dict[str, dict[str, None]] = {}
+        self.releases = keys("releases")
         """By order, the keys of the commands that let it go on."""
+
+    def close(self) -> None:
+        """Give the space on disk back. What is not in memory is gone."""
+        self._spill.close()
 
     def load(self, records: Iterable[tuple[str, str]]) -> None:
         """Take in the records of a checkpoint."""
@@ -63,19 +96,17 @@ class State:
             elif kind == "settings":
                 self.settings[key] = msgspec.json.decode(text, type=Settings)
             else:
-                self.put(name, msgspec.json.decode(text, type=KINDS[kind]))
+                self.put(name, _READ[kind](text))
 
     def records(self) -> Iterator[tuple[str, str]]:
         """(name, canonical JSON) of everything, as a checkpoint holds it."""
         view = self.view
-        for kind, held in (("invoice", view.invoices), ("customer", view.customers), ("intent", view.intents),
-                           ("conflict", view.conflicts)):  # fmt: skip
-            for key, record in held.items():
-                yield f"{kind}/{key}", canonical_bytes(record).decode()
-        for command in view.commands.values():
-            yield f"command/{command.key}/{command.revision}", canonical_bytes(command).decode()
-        for name, command in self.former.items():
-            yield name, canonical_bytes(command).decode()
+        for kind, held in self._kinds.items():
+            for key, text in held.texts():
+                revision = f"/{_REVISION.decode(text).revision}" if kind == "command" else ""
+                yield f"{kind}/{key}{revision}", text.decode()
+        for name, text in self.former.texts():
+            yield name, text.decode()
         for name, reason in self.parked.items():
             kind, _, key = name.partition("/")
             if key in (view.invoices if kind == "invoice" else view.customers):
@@ -83,15 +114,28 @@ class State:
         for digest, settings in self.settings.items():
             yield f"settings/{digest}", canonical_bytes(settings).decode()
 
+    def text(self, name: str) -> str | None:
+        """What `records` gives under a name."""
+        kind, _, key = name.partition("/")
+        found: Any
+        if kind == "parked":
+            of, _, document = key.partition("/")
+            found = self.parked.get(key) if document in self._kinds[of] else None
+        elif kind == "settings":
+            found = self.settings.get(key)
+        else:
+            found = self.get(name) if kind in KINDS else None
+        return None if found is None else canonical_bytes(found).decode()
+
     def get(self, name: str) -> Record | None:
         """A record by its name."""
         kind, _, key = name.partition("/")
         if kind == "command":
             key, _, revision = key.partition("/")
-            found = self.view.commands.get(key)
-            return found if found is not None and str(found.revision) == revision else self.former.get(name)
-        held: dict[str, Record] = getattr(self.view, f"{kind}s")
-        return held.get(key)
+            newest = self.view.commands.get(key)
+            return newest if newest is not None and str(newest.revision) == revision else self.former.get(name)
+        found: Record | None = self._kinds[kind].get(key)
+        return found
 
     def put(self, name: str, record: Record) -> None:
         """Insert or replace a record."""
@@ -104,9 +148,9 @@ class State:
             if newest is not None and newest.revision < record.revision:
                 self.former[f"command/{newest.key}/{newest.revision}"] = newest
             self.view.commands[record.key] = record
-            self.commands_of.setdefault(record.intent, {})[record.key] = None
+            _enter(self.commands_of, record.intent, record.key)
             if isinstance(record.write, ReleaseOrder):
-                self.releases.setdefault(record.write.order, {})[record.key] = None
+                _enter(self.releases, record.write.order, record.key)
             return
         if isinstance(record, InvoiceRecord):
             self.put_invoice(key, record)
@@ -115,11 +159,10 @@ class State:
             self._wait(key, record)
         elif isinstance(record, ConflictRecord):
             if record.intent is not None:
-                self.conflicts_of.setdefault(record.intent, {})[key] = None
+                _enter(self.conflicts_of, record.intent, key)
             for document in (*record.documents, *([record.document] if record.document else [])):
-                self.conflicts_about.setdefault(document, {})[key] = None
-        held: dict[str, Record] = getattr(self.view, f"{kind}s")
-        held[key] = record
+                _enter(self.conflicts_about, document, key)
+        self._kinds[kind][key] = record
 
     def put_invoice(self, key: str, record: InvoiceRecord) -> None:
         """Insert or replace an invoice."""
@@ -223,9 +266,13 @@ class State:
         number = record.doc.number
         known = self.view.invoices.get(key)
         if number is not None and (known is None or known.doc.number != number):
-            keys = self.view.numbers.get(number, ())
-            if key not in keys:
-                self.view.numbers[number] = (*keys, key)
+            _enter(self._numbers, number, key)
+
+
+def _enter(index: SpillingMap[tuple[str, ...]], name: str, key: str) -> None:
+    known = index.get(name, ())
+    if key not in known:
+        index[name] = (*known, key)
 
 
 def _typed(kind: type, field: str, value: Any) -> Any:

@@ -6,16 +6,18 @@ was kept outside are told as uncovered: whoever can write the whole database cou
 
 import datetime as dt
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 import msgspec
 
 from engine.flow.replay.chaining import Chains
 from engine.flow.replay.deciding import Again
 from engine.flow.replay.reading import DECODER, Journal
-from engine.flow.replay.state import FoldError, State
-from engine.store.checkpoints import Checkpoint, record_hash, records_digest
+from engine.flow.replay.spilling import Spill, SpillingMap
+from engine.flow.replay.state import RECENT, FoldError, State
+from engine.model.canonical import canonical_bytes
+from engine.store.checkpoints import Checkpoint, Hashes, record_hash, records_digest
 from engine.store.journal import Row
 
 Progress = Callable[[int], None]
@@ -94,15 +96,17 @@ def verify(
     decide: bool = True,
     share: Share | None = None,
     at_split: Callable[[str, dict[str, tuple[int, str]]], None] | None = None,
+    recent: int = RECENT,
 ) -> Verified:
     """Verify one system's journal, or one's share of it.
 
     `outside` are checkpoints that were kept outside of it; `current` gives the store's own records, which the last
     entry must have led to. Without `decide` only chains, heads and checkpoints are held together. `at_split` hears
-    digest and ends where the entries end that are only gone over.
+    digest and ends where the entries end that are only gone over. `recent` records of each kind stay in memory.
     """
-    with _no_cycles_looked_for():
-        return _Verifier(journal, system, outside, share or Share(), decide=decide).run(progress, current, at_split)
+    verifier = _Verifier(journal, system, outside, share or Share(), decide=decide, recent=recent)
+    with _no_cycles_looked_for(), closing(verifier):
+        return verifier.run(progress, current, at_split)
 
 
 @contextmanager
@@ -120,7 +124,14 @@ def _no_cycles_looked_for() -> Iterator[None]:
 
 class _Verifier:
     def __init__(
-        self, journal: Journal, system: str, outside: Sequence[Checkpoint], share: Share, *, decide: bool
+        self,
+        journal: Journal,
+        system: str,
+        outside: Sequence[Checkpoint],
+        share: Share,
+        *,
+        decide: bool,
+        recent: int,
     ) -> None:
         self._journal = journal
         self._system = system
@@ -130,7 +141,8 @@ class _Verifier:
         self._start = journal.pruned_to(system)
         self._inside = journal.checkpoints(system)
         self._points = self._to_pass([one for one in outside if one.system == system])
-        self._again = Again(system, State())
+        self._recent = recent
+        self._again = Again(system, State(recent))
         self._able = True
         """Whether the state is known: it is not behind entries of an older form, up to the next checkpoint."""
         self._chains = Chains(system, self.result.say)
@@ -162,6 +174,10 @@ class _Verifier:
                 self._hold_against(current())
         return result
 
+    def close(self) -> None:
+        """Nothing is left on disk."""
+        self._again.state.close()
+
     def _to_pass(self, outside: Sequence[Checkpoint]) -> list[tuple[Checkpoint, bool]]:
         """Every checkpoint with whether it was kept outside, in the order in which they are passed."""
         inside = {one.batch: one for one in self._inside}
@@ -188,16 +204,22 @@ class _Verifier:
 
     def _load(self, point: Checkpoint) -> bool:
         name = f"checkpoint {point.batch}"
-        records = list(self._journal.records(self._system, point.batch))
-        if records_digest(record_hash(*one) for one in records) != (point.digest, point.records):
-            self.result.say(name, f"the records of the checkpoint of batch {point.batch} are not its own")
+        self.close()
+        self._again = Again(self._system, State(self._recent))
+        hashes = Hashes()
+        records = _hashed(self._journal.records(self._system, point.batch), hashes.add)
+        unread = None
         try:
-            self._again = Again(self._system, State())
             self._again.state.load(records)
         except (msgspec.DecodeError, KeyError) as error:
-            self.result.say(name, f"its records cannot be read: {error}")
-            return False
-        return True
+            unread = f"its records cannot be read: {error}"
+            for _ in records:
+                pass
+        if hashes.digest != (point.digest, point.records):
+            self.result.say(name, f"the records of the checkpoint of batch {point.batch} are not its own")
+        if unread is not None:
+            self.result.say(name, unread)
+        return unread is None
 
     def _rows(self, progress: Progress) -> Iterator[Row]:
         """Those of one's share."""
@@ -269,15 +291,27 @@ class _Verifier:
 
     def _hold_against(self, kept: Iterator[tuple[str, str]]) -> None:
         """Name what the last entry led to and the store does not hold, and the other way round."""
-        ours = dict(self._again.state.records())
-        for name, record in kept:
-            own = ours.pop(name, None)
-            if own is None:
-                self.result.say(name, f"the store holds {name}, and no entry tells of it")
-            elif own != record:
-                self.result.say(name, f"{name} in the store is not what its entries lead to", "record", record, own)
-        for name in ours:
-            self.result.say(name, f"entries lead to {name}, and the store does not hold it")
+        state, spill = self._again.state, Spill()
+        with closing(spill):
+            seen = SpillingMap(spill, "seen", self._recent, canonical_bytes, msgspec.json.decode)
+            for name, record in kept:
+                own = state.text(name) if name not in seen else None
+                seen[name] = True
+                if own is None:
+                    self.result.say(name, f"the store holds {name}, and no entry tells of it")
+                elif own != record:
+                    sentence = f"{name} in the store is not what its entries lead to"
+                    self.result.say(name, sentence, "record", record, own)
+            for name, _ in state.records():
+                if name not in seen:
+                    self.result.say(name, f"entries lead to {name}, and the store does not hold it")
+
+
+def _hashed(records: Iterable[tuple[str, str]], told: Callable[[bytes], None]) -> Iterator[tuple[str, str]]:
+    """The same records; `told` hears the hash of each."""
+    for one in records:
+        told(record_hash(*one))
+        yield one
 
 
 def _unsigned(point: Checkpoint) -> Checkpoint:
