@@ -62,8 +62,10 @@ class Manifest(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, seal=hashlib.sha256(canonical_bytes(bare)).hexdigest())
 
 
-def open_duckdb(memory: str | None = None, threads: int | None = None) -> Any:
-    """A DuckDB in memory that loads nothing from outside. `memory` bounds it, as in `2GB`."""
+def open_duckdb(memory: str | None = None, threads: int | None = None, spill: str | None = None) -> Any:
+    """A DuckDB in memory that loads nothing from outside. `memory` bounds it, as in `2GB`; what it needs beyond that
+    goes to the folder `spill`, and is an error without one.
+    """
     import duckdb
 
     settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
@@ -71,6 +73,8 @@ def open_duckdb(memory: str | None = None, threads: int | None = None) -> Any:
         settings["memory_limit"] = memory
     if threads is not None:
         settings["threads"] = threads
+    if spill is not None:
+        settings["temp_directory"] = spill
     connection = duckdb.connect(":memory:", config=settings)
     connection.execute("SET TimeZone = 'UTC'")
     return connection

@@ -22,6 +22,14 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 PART = 500_000
 """Entries in one file at most, save that a batch is never cut."""
 
+MEMORY = "2GB"
+"""What DuckDB may use for one part; what it needs beyond that goes to disk, beside the archive."""
+
+GROUP = 20_480
+"""Rows of one group in a file. Who reads entries holds the bodies of a group in memory; who reads the steps of one
+bucket reads some of its neighbours' in its first group and its last.
+"""
+
 DELIMITER, QUOTE = "\x02", "\x01"
 """Of the file between store and archive: an entry's JSON never holds them, so that nothing of it must be quoted."""
 
@@ -171,7 +179,10 @@ def _last_batch(connection: Connection, system: str) -> int:
 
 def _export_part(connection: Connection, manifest: Manifest, place: Path, upto: int) -> tuple[Manifest, int]:
     first = manifest.batch + 1
-    with tempfile.TemporaryDirectory(dir=place, prefix=".export-") as folder, arch.open_duckdb() as duck:
+    with (
+        tempfile.TemporaryDirectory(dir=place, prefix=".export-") as folder,
+        arch.open_duckdb(MEMORY, spill=folder) as duck,
+    ):
         file = Path(folder) / "part.csv"
         with file.open("wb") as opened, connection.cursor() as cursor:
             asked = cursor.copy(
@@ -218,7 +229,7 @@ def write_part(duck: Any, file: Path, manifest: Manifest, place: Path, first: in
 def _write(duck: Any, query: str, place: Path, path: str, kind: str) -> FileEntry:
     file = place / path
     file.parent.mkdir(exist_ok=True)
-    duck.execute(f"COPY ({query}) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)")
+    duck.execute(f"COPY ({query}) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})")
     rows, first, last = duck.execute(
         "SELECT count(*), coalesce(min(batch), 0), coalesce(max(batch), 0) FROM read_parquet(?)", [str(file)]
     ).fetchone()

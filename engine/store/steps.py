@@ -2,7 +2,7 @@
 
 The export writes these beside the entries, and a verification makes them again. One row is about one document in one
 entry: a field is null where the entry leaves it as it was, and JSON text otherwise (`null` for a value that is none
-now). Rows stand by `bucket`, so that all that is told of a document is read without the rest.
+now). Rows stand by `bucket` and document, so that all that is told of one is read without the rest, and in one go.
 """
 
 import json
@@ -33,7 +33,7 @@ BUCKETS = 16
 
 
 def steps_sql(entries: str) -> str:
-    """The statement that makes the steps of documents out of `entries`: bucket by bucket in the journal's order."""
+    """The statement that makes the steps out of `entries`: by bucket and document, each one's in their order."""
     told = [f"'$.doc.{name}'" for name in DOC_FIELDS]
     left = [f"'$.{name}'" for name in RECORD_FIELDS]
     columns = [f"told[{n}] AS {column(name, of_document=True)}" for n, name in enumerate(DOC_FIELDS, 1)]
@@ -51,11 +51,11 @@ def steps_sql(entries: str) -> str:
                           FROM (SELECT batch, place, "at", kind, from_json(body, '{form}') AS b
                                 FROM {entries} AS whole WHERE place IS NOT NULL)))
               WHERE name LIKE 'invoice/%' OR name LIKE 'customer/%')
-        ORDER BY bucket, batch, place, name"""  # noqa: S608 - names out of this file
+        ORDER BY bucket, name, batch, place"""  # noqa: S608 - names out of this file
 
 
 def moves_sql(entries: str) -> str:
-    """The statement that makes the steps of all machines out of `entries`, in the same order."""
+    """The statement that makes the steps of all machines out of `entries`, by bucket and subject, in the same way."""
     names = ("type", "machine", "subject", "trigger", "source", "destination", "reason")
     form = json.dumps({"effects": [dict.fromkeys(names, "VARCHAR")]})
     columns = ", ".join(f'e."{name}" AS "{name}"' for name in names[1:])
@@ -64,7 +64,7 @@ def moves_sql(entries: str) -> str:
         FROM (SELECT batch, place, "at", unnest(effects) AS e, unnest(range(len(effects))) AS number
               FROM (SELECT batch, place, "at", from_json(body, '{form}').effects AS effects
                     FROM {entries} AS whole WHERE contains(body, '"type":"moved"')))
-        WHERE e.type = 'moved' ORDER BY bucket, batch, place, number"""  # noqa: S608 - names out of this file
+        WHERE e.type = 'moved' ORDER BY bucket, machine, subject, batch, place, number"""  # noqa: S608 - names out of this file
 
 
 DERIVED = {"steps": steps_sql, "moves": moves_sql}

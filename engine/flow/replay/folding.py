@@ -22,8 +22,8 @@ COLUMNS = (
 )
 """The columns of a document's fields."""
 
-AT_ONCE = 2_000_000
-"""Steps that are folded in one go; of more, one bucket after the other, so that memory stays bounded."""
+AT_ONCE = 1_000_000
+"""Steps that are folded in one go, about; of more, some buckets after the others, so that memory stays bounded."""
 
 _MACHINE = MACHINES["invoice"]
 _STATES, _TRIGGERS = list(_MACHINE.state_names), list(_MACHINE.triggers)
@@ -53,7 +53,8 @@ class FoldedApartError(RuntimeError):
 def fold_documents(
     duck: Any, steps: Sequence[str], until: Until, moves: Sequence[str] = (), begun: Mapping[str, str] | None = None
 ) -> Iterator[int]:
-    """Make the table `documents`, bucket by bucket: for each document the last text of every field, and its guards.
+    """Make the table `documents`, some buckets at a time: for each document the last text of every field, and its
+    guards as (position, text), in no order.
 
     Gives the number of documents each time that the table holds the next ones. With the files of `moves` their states
     are led through the machine's table too; `begun` are those at the checkpoint where the steps begin, by name.
@@ -65,12 +66,13 @@ def fold_documents(
         return
     (count,) = duck.execute("SELECT count(*) FROM read_parquet(?)", [list(steps)]).fetchone()
     last = ", ".join(f"arg_max({c}, pos) AS {c}" for c in COLUMNS)
-    for bucket in range(BUCKETS) if count > AT_ONCE else (None,):
-        where = until.where if bucket is None else f"{until.where} AND bucket = {bucket}"
+    abreast = max(1, min(BUCKETS, BUCKETS * AT_ONCE // max(1, count)))
+    for bucket in range(0, BUCKETS, abreast):
+        where = f"{until.where} AND bucket BETWEEN {bucket} AND {bucket + abreast - 1}"
         duck.execute(
             f"""CREATE OR REPLACE TABLE documents AS
                 SELECT row_number() OVER () - 1 AS code, * FROM (
-                    SELECT name, list(guard ORDER BY pos) FILTER (guard IS NOT NULL) AS guards, {last}
+                    SELECT name, list((pos, guard)) FILTER (guard IS NOT NULL) AS guards, {last}
                     FROM (SELECT *, batch * 1048576 + place AS pos
                           FROM read_parquet(?, hive_partitioning = false) WHERE {where}) GROUP BY name)""",  # noqa: S608
             [list(steps)],

@@ -52,14 +52,16 @@ def as_of(
             yield name, record
 
 
-def _built(name: str, known: Record | None, guards: Sequence[str] | None, values: Sequence[str | None]) -> Record:
+def _built(
+    name: str, known: Record | None, guards: Sequence[tuple[int, str]] | None, values: Sequence[str | None]
+) -> Record:
     """A record out of the last text of each of its fields."""
     invoice = name.startswith("invoice/")
     kind: Any = InvoiceRecord if invoice else CustomerRecord
     told = dict(zip(DOC_FIELDS, values, strict=False))
     left = dict(zip(RECORD_FIELDS, values[len(DOC_FIELDS) :], strict=True))
     guard = dict(known.guard) if known else {}
-    for text in guards or ():
+    for _, text in sorted(guards or ()):
         for record, token in msgspec.json.decode(text).items():
             if token is None:
                 guard.pop(record, None)
