@@ -36,6 +36,9 @@ from engine.rules.leaving import left_different
 from engine.rules.policy import Choice, Policy
 from engine.store.journal import Chain, Entry, Row, Settings
 
+SYSTEM = "bench"
+"""The system of the benchmark's journal."""
+
 BEGAN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 POLICY = Policy(choices={ConflictKind.OVER_APPLICATION: Choice.HOLD})
 _STREAMS: dict[type, tuple[str, str]] = {

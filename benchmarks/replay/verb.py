@@ -1,34 +1,30 @@
 """`python -m benchmarks replay`: export, verify and as-of over a journal of N entries, beside what others read.
 
 The entries are written by the real rules (`benchmarks.replay.lives`), copied into a PostgreSQL of its own, exported
-from there, and then read from Parquet alone. Everything is measured in one run. See docs/benchmarks.md.
+from there, and then read from Parquet alone. Everything is measured in one run, each verb in a process of its own
+(`benchmarks.replay.stages`). See docs/benchmarks.md.
 """
 
 import gc
 import json
-import resource
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import click
 import psycopg
 
-from benchmarks.replay.lives import Writer, journal
-from engine.flow.replay.folding import Until, fold_documents
-from engine.flow.replay.sharing import verify_shared
+from benchmarks.replay.lives import SYSTEM, Writer, journal
+from benchmarks.replay.stages import StageFailed, staged
 from engine.store import schema
-from engine.store.archive import Archive, open_duckdb
 from engine.store.embedded import Cluster
-from engine.store.exporting import export
 from engine.store.journal import COLUMNS, Row
 
-SYSTEM = "bench"
-T = TypeVar("T")
+MOST_EVENTS = 1_000_000
+"""That the peer writes and reads: it reads them page by page, and more of them not otherwise."""
 
 
 @click.command()
@@ -37,7 +33,7 @@ T = TypeVar("T")
               show_default=True, help="The python of the peers' environment.")  # fmt: skip
 @click.option("--json", "json_", is_flag=True, help="End with one line of JSON.")
 def replay(entries: int, peers: Path, json_: bool) -> None:  # noqa: FBT001 - click's own call
-    """Rates in entries a second."""
+    """Rates in entries a second, and MiB that each verb's processes hold together at most."""
     if not peers.exists():
         raise click.ClickException(
             f"{peers} is missing; `make bench` fills it from benchmarks/peers/requirements.txt"
@@ -59,31 +55,44 @@ def _measured(entries: int, peers: Path, place: Path) -> dict[str, int]:
         with psycopg.connect(cluster.dsn("bench"), autocommit=True) as connection:
             _told(f"{entries:,} entries are decided and written")
             _fill(connection, entries)
-            _told("export")
-            _, exporting = _timed(lambda: export(connection, SYSTEM, archive))
+        archive.mkdir()
+        stages = {"export": _staged("export", archive, cluster.dsn("bench"))}
     shutil.rmtree(place / "postgres", ignore_errors=True)
-    held = Archive(archive)
-    _told("as-of")
-    documents, looking = _timed(lambda: _look(held))
-    _told("duckdb's bare scan")
-    _, scanning = _timed(lambda: _scan(held.files(SYSTEM, "steps")))
-    _told("verify, in two processes")
-    verified, verifying = _timed(lambda: verify_shared(held, SYSTEM))
-    if verified.faults or verified.entries != entries or verified.decided != entries:
-        raise click.ClickException(f"the journal does not verify: {verified.faults[:1] or verified.entries}")
-    _told(f"{documents:,} documents, {verified.records:,} records; pyeventsourcing")
-    read = subprocess.run([peers, Path(__file__).with_name("peer.py"), str(entries), place], check=True,
+    stages |= {stage: _staged(stage, archive) for stage in ("as_of", "scan", "verify")}
+    verified = stages["verify"].found
+    if verified["faults"] or verified["entries"] != entries or verified["decided"] != entries:
+        raise click.ClickException(f"the journal does not verify: {verified}")
+    events = min(entries, MOST_EVENTS)
+    _told(f"{stages['as_of'].found:,} documents, {verified['records']:,} records; pyeventsourcing, {events:,} events")
+    read = subprocess.run([peers, Path(__file__).with_name("peer.py"), str(events), place], check=True,
                           capture_output=True, text=True)  # fmt: skip
-    used = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    verbs = ("export", "as_of", "verify")
     return {
         "entries": entries,
-        "as_of": round(entries / looking),
-        "verify": round(entries / verifying),
-        "export": round(entries / exporting),
-        "pyeventsourcing_read": round(entries / float(read.stdout)),
-        "duckdb_scan": round(entries / scanning),
-        "peak_mib": round(used / 1024),
+        "as_of": round(entries / stages["as_of"].seconds),
+        "verify": round(entries / stages["verify"].seconds),
+        "export": round(entries / stages["export"].seconds),
+        "pyeventsourcing_read": round(events / float(read.stdout)),
+        "duckdb_scan": round(entries / stages["scan"].seconds),
+        "peak_mib": max(stages[verb].mib for verb in verbs),
+        **{f"{verb}_mib": stages[verb].mib for verb in verbs},
     }
+
+
+class _Stage(NamedTuple):
+    found: Any
+    seconds: float
+    mib: int
+
+
+def _staged(stage: str, archive: Path, *more: str) -> _Stage:
+    _told(stage)
+    try:
+        said, mib = staged(stage, archive, *more)
+    except StageFailed as error:
+        raise click.ClickException(str(error)) from error
+    _told(f"{stage}: {said['seconds']:.1f} seconds, {mib:.0f} MiB")
+    return _Stage(said["found"], said["seconds"], round(mib))
 
 
 def _fill(connection: psycopg.Connection[Any], entries: int) -> None:
@@ -104,26 +113,6 @@ def _copy(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> None:
     with connection.cursor() as cursor, cursor.copy(f"COPY journal ({', '.join(COLUMNS)}) FROM STDIN") as copied:
         for row in rows:
             copied.write_row(row)
-
-
-def _look(held: Archive) -> int:
-    """Fold everything twice: fields to whole documents, and states by the tables; both must agree."""
-    with open_duckdb() as duck:
-        steps, moves = held.files(SYSTEM, "steps"), held.files(SYSTEM, "moves")
-        return sum(fold_documents(duck, steps, Until(), moves))
-
-
-def _scan(files: Sequence[str]) -> None:
-    with open_duckdb() as duck:
-        found = duck.execute("SELECT * FROM read_parquet(?, hive_partitioning = false) LIMIT 0", [list(files)])
-        columns = ", ".join(f'count("{name[0]}"), max("{name[0]}")' for name in found.description)
-        duck.execute(f"SELECT {columns} FROM read_parquet(?, hive_partitioning = false)", [list(files)]).fetchall()  # noqa: S608
-
-
-def _timed(act: Callable[[], T]) -> tuple[T, float]:
-    began = time.perf_counter()
-    result = act()
-    return result, time.perf_counter() - began
 
 
 def _told(text: str) -> None:
