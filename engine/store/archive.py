@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ from engine.store.steps import DERIVED
 FORMAT = "arsync-archive/1"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _PART = 5_000
+MEMORY = "2GB"
+"""What DuckDB may use for one part of an archive; what it needs beyond that goes to disk."""
 COLUMNS = 'stream, seq, system, batch, place, epoch_us("at") AS micros, kind, body, previous, hash'
 
 
@@ -135,10 +138,12 @@ class Archive:
         faults = []
         place = self.place(system)
         entries = [one.path for one in self.manifest(system).files if one.kind == "entries"]
-        with open_duckdb() as duck:
+        with TemporaryDirectory(prefix="arsync-steps-") as folder, open_duckdb(MEMORY, spill=folder) as duck:
             for path, (kind, made) in ((path, one) for path in entries for one in DERIVED.items()):
                 name = path.replace("/entries-", f"/{kind}-")
-                again = made(f"(SELECT * FROM read_parquet('{place / path}', hive_partitioning = false))")  # noqa: S608 - own paths
+                whole = f"(SELECT * FROM read_parquet('{place / path}', hive_partitioning = false))"  # noqa: S608 - own paths
+                duck.execute(f"CREATE OR REPLACE TABLE again AS {made(whole)}")
+                again = "SELECT * FROM again"
                 there = f"SELECT * FROM read_parquet('{place / name}', hive_partitioning = false)"  # noqa: S608 - as above
                 (apart,) = duck.execute(
                     f"SELECT count(*) FROM (({again}) EXCEPT ALL ({there}) UNION ALL ({there} EXCEPT ALL ({again})))"  # noqa: S608

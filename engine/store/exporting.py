@@ -22,9 +22,6 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 PART = 500_000
 """Entries in one file at most, save that a batch is never cut."""
 
-MEMORY = "2GB"
-"""What DuckDB may use for one part; what it needs beyond that goes to disk, beside the archive."""
-
 GROUP = 20_480
 """Rows of one group in a file. Who reads entries holds the bodies of a group in memory; who reads the steps of one
 bucket reads some of its neighbours' in its first group and its last.
@@ -181,7 +178,7 @@ def _export_part(connection: Connection, manifest: Manifest, place: Path, upto: 
     first = manifest.batch + 1
     with (
         tempfile.TemporaryDirectory(dir=place, prefix=".export-") as folder,
-        arch.open_duckdb(MEMORY, spill=folder) as duck,
+        arch.open_duckdb(arch.MEMORY, spill=folder) as duck,
     ):
         file = Path(folder) / "part.csv"
         with file.open("wb") as opened, connection.cursor() as cursor:
