@@ -39,17 +39,13 @@ def as_of(
         if name.startswith(("invoice/", "customer/")):
             known[name] = msgspec.json.decode(text, type=KINDS[name.partition("/")[0]])
     begun = {name: record.state for name, record in known.items() if isinstance(record, InvoiceRecord)}
-    seen: set[str] = set()
     with open_duckdb() as duck:
         for _ in fold_documents(duck, steps, until, moves, begun):
             cursor = duck.execute(f"SELECT name, guards, {', '.join(COLUMNS)} FROM documents")  # noqa: S608
             while part := cursor.fetchmany(5000):
                 for name, guards, *values in part:
-                    seen.add(name)
-                    yield name, _built(name, known.get(name), guards, values)
-    for name, record in known.items():
-        if name not in seen:
-            yield name, record
+                    yield name, _built(name, known.pop(name, None), guards, values)
+    yield from known.items()
 
 
 def _built(
