@@ -75,7 +75,7 @@ def told_again(
     elif change:
         # What is not told stays the very same value, so that nothing of it is compared or hashed again.
         types = fields_of(kind)
-        document = replace(known.doc, **{n: convert(v, types[n]) for n, v in change.items() if n in types})
+        document = replace(known.doc, **{n: _read(v, types[n]) for n, v in change.items() if n in types})
     else:
         document = known.doc
     guard = known.guard if known else {}
@@ -87,6 +87,10 @@ def told_again(
         else:
             guard[record] = token
     return Told(key, document, guard)
+
+
+def _read(value: Any, kind: Any) -> Any:
+    return value if type(value) is kind else convert(value, kind)
 
 
 @cache

@@ -276,4 +276,5 @@ def _enter(index: SpillingMap[tuple[str, ...]], name: str, key: str) -> None:
 
 
 def _typed(kind: type, field: str, value: Any) -> Any:
-    return msgspec.convert(value, fields_of(kind)[field])
+    of = fields_of(kind)[field]
+    return value if type(value) is of else msgspec.convert(value, of)
