@@ -49,6 +49,16 @@ def test_at_its_head_every_document_is_the_store_s(held: tuple[Archive, dict[str
     assert len(kept) == 3
 
 
+@pytest.mark.parametrize("at_once", [1, 40, 10_000])
+def test_however_many_buckets_are_folded_at_once_the_documents_are_the_same(
+    held: tuple[Archive, dict[str, str]], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, kept = held
+    monkeypatch.setattr("engine.flow.replay.folding.AT_ONCE", at_once)
+    found = as_of(archive.files(SYSTEM, "steps"), Until(), moves=archive.files(SYSTEM, "moves"))
+    assert sorted(records(found)) == sorted(kept.items())
+
+
 def test_after_every_batch_it_is_what_the_entries_up_to_there_say(held: tuple[Archive, dict[str, str]]) -> None:
     archive, _ = held
     state, rows = State(), [row for part in archive.rows(SYSTEM) for row in part]
