@@ -120,7 +120,8 @@ class Again:
         put = self.state.put
         for key, invoice in decision.invoices.items():
             self.state.put_invoice(key, invoice)
-        self.state.view.customers.update(decision.customers)
+        for key, customer in decision.customers.items():
+            self.state.view.customers[key] = customer
         for key, intent in decision.intents.items():
             put(f"intent/{key}", intent)
         for (key, revision), command in sorted(decision.commands.items()):

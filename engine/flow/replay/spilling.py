@@ -47,7 +47,8 @@ class SpillingMap(dict[str, V]):
     """A mapping of which about twice `bound` values stay in memory. Values are replaced, never changed in place.
 
     As a `dict` it is the younger half of them; whoever only asks and sets need not know. `text` makes a value the
-    text that is spilled, `value` reads it again: an equal value must come out.
+    text that is spilled, `value` reads it again: an equal value must come out. Until it holds more than `bound` it
+    asks as a `dict` does, at no further cost.
     """
 
     def __init__(
@@ -68,23 +69,8 @@ class SpillingMap(dict[str, V]):
         self._perhaps: bytearray | None = None
         """A Bloom filter of one hash over the keys on disk; None while nothing is there."""
 
-    def get(self, key: str, default: Any = None) -> Any:
-        found = _get(self, key)
-        if found is None:
-            found = self._recalled(key)
-        return default if found is None else found
-
-    def __missing__(self, key: str) -> V:
-        found = self._recalled(key)
-        if found is None:
-            raise KeyError(key)
-        return found
-
-    def __contains__(self, key: object) -> bool:
-        return _contains(self, key) or (isinstance(key, str) and self._recalled(key) is not None)
-
     def __setitem__(self, key: str, value: V) -> None:
-        if self._perhaps is not None:
+        if self._as_spilled:
             self._as_spilled.discard(key)
         _set(self, key, value)
         if _len(self) > self._bound:
@@ -99,12 +85,6 @@ class SpillingMap(dict[str, V]):
     def update(self, other: Any = (), /, **more: V) -> None:
         for key, value in dict(other, **more).items():
             self[key] = value
-
-    def __bool__(self) -> bool:
-        return _len(self) > 0 or bool(self._older) or self._perhaps is not None
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[str]:
         return (key for key, _ in self.texts(lambda _value: b""))
@@ -144,27 +124,12 @@ class SpillingMap(dict[str, V]):
             if not _contains(self, key) and key not in older:
                 yield key, text
 
-    def _recalled(self, key: str) -> V | None:
-        """A value that is not among the younger ones, which it joins."""
-        found = self._older.get(key)
-        if found is None:
-            if self._perhaps is None or not self._perhaps[(place := hash(key) & _MASK) >> 3] & 1 << (place & 7):
-                return None
-            row = self._spill.connection.execute(self._one, (key,)).fetchone()
-            if row is None:
-                return None
-            found = self._value(row[0])
-            self._as_spilled.add(key)
-        _set(self, key, found)
-        if _len(self) > self._bound:
-            self._age()
-        return found
-
     def _age(self) -> None:
         """The younger half becomes the older one, which goes to disk."""
         same = self._as_spilled
         self._write([(k, v) for k, v in self._older.items() if not _contains(self, k) and k not in same])
         self._older = dict(dict.items(self))
+        self.__class__ = _Aged
         self._as_spilled = {key for key in same if key in self._older}
         dict.clear(self)
 
@@ -183,6 +148,47 @@ class SpillingMap(dict[str, V]):
         connection.execute("BEGIN")
         connection.executemany(self._put, rows)
         connection.execute("COMMIT")
+
+
+class _Aged(SpillingMap[V]):
+    """One that has older values than those of the `dict`."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = _get(self, key)
+        if found is None:
+            found = self._recalled(key)
+        return default if found is None else found
+
+    def __missing__(self, key: str) -> V:
+        found = self._recalled(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __contains__(self, key: object) -> bool:
+        return _contains(self, key) or (isinstance(key, str) and self._recalled(key) is not None)
+
+    def __bool__(self) -> bool:
+        return True  # nothing is ever taken out
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _recalled(self, key: str) -> V | None:
+        """A value that is not among the younger ones, which it joins."""
+        found = self._older.get(key)
+        if found is None:
+            if self._perhaps is None or not self._perhaps[(place := hash(key) & _MASK) >> 3] & 1 << (place & 7):
+                return None
+            row = self._spill.connection.execute(self._one, (key,)).fetchone()
+            if row is None:
+                return None
+            found = self._value(row[0])
+            self._as_spilled.add(key)
+        _set(self, key, found)
+        if _len(self) > self._bound:
+            self._age()
+        return found
 
 
 _MASK = (1 << _FILTER_BITS) - 1

@@ -175,8 +175,9 @@ class _Verifier:
         return result
 
     def close(self) -> None:
-        """Nothing is left on disk."""
+        """Nothing is left on disk, nor in memory where cycles would be looked for in it."""
         self._again.state.close()
+        del self._again
 
     def _to_pass(self, outside: Sequence[Checkpoint]) -> list[tuple[Checkpoint, bool]]:
         """Every checkpoint with whether it was kept outside, in the order in which they are passed."""
