@@ -1,14 +1,16 @@
-"""One verb of replay in a process of its own: `python -m benchmarks.replay.stages STAGE ARCHIVE [DSN]`.
+"""One verb of replay in a process of its own: `python -m benchmarks.replay.stages STAGE ARCHIVE`.
 
 So what it holds in memory is its own: `staged` starts one, and adds up what it and its children hold while it runs.
-PostgreSQL, from which an export reads, is not among them. The last line is JSON: `seconds`, and what it came to.
+PostgreSQL, from which an export reads, is not among them; the variable `ARSYNC_BENCH_DSN` names it, for that holds a
+password. The last line is JSON: `seconds`, and what it came to.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from engine.flow.replay.sharing import verify_shared
 from engine.store.archive import Archive, open_duckdb
 from engine.store.exporting import export
 
+DSN = "ARSYNC_BENCH_DSN"
 _LOOK_SECONDS = 0.05
 
 
@@ -28,16 +31,17 @@ class StageFailed(RuntimeError):
     """A verb ended with an error; its own words are on standard error."""
 
 
-def staged(stage: str, archive: Path, *more: str) -> tuple[dict[str, Any], float]:
+def staged(stage: str, archive: Path, told: Mapping[str, str] | None = None) -> tuple[dict[str, Any], float]:
     """What a stage came to, and the most MiB that its processes held at one moment: their resident sets added up.
 
-    Pages that two of them share count twice. What is held for less than a twentieth of a second may be missed.
+    `told` are further variables of its environment. Pages that two of them share count twice. What is held for less than a twentieth of a second may be missed.
 
     Raises:
         StageFailed: it ended with an error.
     """
-    words = [sys.executable, "-m", "benchmarks.replay.stages", stage, str(archive), *more]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as started:
+    words = [sys.executable, "-m", "benchmarks.replay.stages", stage, str(archive)]
+    environment = {**os.environ, **(told or {})}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as started:
         root, most = psutil.Process(started.pid), 0
         while started.poll() is None:
             most = max(most, _resident(root))
@@ -60,8 +64,8 @@ def _resident(root: psutil.Process) -> int:
     return total
 
 
-def _export(archive: Path, dsn: str) -> int:
-    with psycopg.connect(dsn, autocommit=True) as connection:
+def _export(archive: Path) -> int:
+    with psycopg.connect(os.environ[DSN], autocommit=True) as connection:
         return export(connection, SYSTEM, archive).entries
 
 
@@ -88,9 +92,9 @@ def _verify(archive: Path) -> dict[str, Any]:
             "faults": [fault.sentence for fault in found.faults[:3]]}  # fmt: skip
 
 
-STAGES: dict[str, Callable[..., Any]] = {"export": _export, "as_of": _as_of, "scan": _scan, "verify": _verify}
+STAGES: dict[str, Callable[[Path], Any]] = {"export": _export, "as_of": _as_of, "scan": _scan, "verify": _verify}
 
 if __name__ == "__main__":
     began = time.perf_counter()
-    result = STAGES[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
+    result = STAGES[sys.argv[1]](Path(sys.argv[2]))
     sys.stdout.write(json.dumps({"seconds": time.perf_counter() - began, "found": result}) + "\n")

@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ import click
 import psycopg
 
 from benchmarks.replay.lives import SYSTEM, Writer, journal
-from benchmarks.replay.stages import StageFailed, staged
+from benchmarks.replay.stages import DSN, StageFailed, staged
 from engine.store import schema
 from engine.store.embedded import Cluster
 from engine.store.journal import COLUMNS, Row
@@ -56,7 +56,7 @@ def _measured(entries: int, peers: Path, place: Path) -> dict[str, int]:
             _told(f"{entries:,} entries are decided and written")
             _fill(connection, entries)
         archive.mkdir()
-        stages = {"export": _staged("export", archive, cluster.dsn("bench"))}
+        stages = {"export": _staged("export", archive, {DSN: cluster.dsn("bench")})}
     shutil.rmtree(place / "postgres", ignore_errors=True)
     stages |= {stage: _staged(stage, archive) for stage in ("as_of", "scan", "verify")}
     verified = stages["verify"].found
@@ -85,10 +85,10 @@ class _Stage(NamedTuple):
     mib: int
 
 
-def _staged(stage: str, archive: Path, *more: str) -> _Stage:
+def _staged(stage: str, archive: Path, told: Mapping[str, str] | None = None) -> _Stage:
     _told(stage)
     try:
-        said, mib = staged(stage, archive, *more)
+        said, mib = staged(stage, archive, told)
     except StageFailed as error:
         raise click.ClickException(str(error)) from error
     _told(f"{stage}: {said['seconds']:.1f} seconds, {mib:.0f} MiB")

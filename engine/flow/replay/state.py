@@ -76,8 +76,8 @@ class State:
         self.settings: dict[str, Settings] = {}
         self.waiting: dict[str, None] = {}
         """Intents that wait for a document."""
-        self.commands_of, self.conflicts_of = keys("commands_of"), keys("conflicts_of")
-        """By intent, the keys of its commands and its conflicts."""
+        self.conflicts_of = keys("conflicts_of")
+        """By intent, the keys of its conflicts."""
         self.conflicts_about = keys("conflicts_about")
         """By `kind/key` of a document."""
         self.releases = keys("releases")
@@ -148,7 +148,6 @@ class State:
             if newest is not None and newest.revision < record.revision:
                 self.former[f"command/{newest.key}/{newest.revision}"] = newest
             self.view.commands[record.key] = record
-            _enter(self.commands_of, record.intent, record.key)
             if isinstance(record.write, ReleaseOrder):
                 _enter(self.releases, record.write.order, record.key)
             return
