@@ -34,7 +34,8 @@ class StageFailed(RuntimeError):
 def staged(stage: str, archive: Path, told: Mapping[str, str] | None = None) -> tuple[dict[str, Any], float]:
     """What a stage came to, and the most MiB that its processes held at one moment: their resident sets added up.
 
-    `told` are further variables of its environment. Pages that two of them share count twice. What is held for less than a twentieth of a second may be missed.
+    `told` are further variables of its environment. Pages that two of them share count twice. What is held for less
+    than a twentieth of a second may be missed.
 
     Raises:
         StageFailed: it ended with an error.
