@@ -63,9 +63,15 @@ class Desk:
 
     # Reading: what this decision has already changed comes first.
 
-    def invoice(self, key: str) -> InvoiceRecord | None:
-        """An invoice by key, or by number where only one has it."""
-        found = self._invoice(key) or self._numbered(key)
+    def invoice(self, name: str) -> InvoiceRecord | None:
+        """An invoice as an intent names it: by key, or by number where only one has it."""
+        return self._seen(self._invoice(name) or self._numbered(name))
+
+    def invoice_with_key(self, key: str) -> InvoiceRecord | None:
+        """An invoice as the ERP names it: by key alone. Another one's number may be spelled alike."""
+        return self._seen(self._invoice(key))
+
+    def _seen(self, found: InvoiceRecord | None) -> InvoiceRecord | None:
         if found is not None:
             self.out.seen.setdefault(f"invoice/{found.key}", found.version)
         return found

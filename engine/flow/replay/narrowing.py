@@ -109,7 +109,7 @@ def _of_documents(state: State, known: InState, event: DocumentsTold) -> View:
     disagreed = known.open_conflicts_about(set(about)) if about else {}
     if not commands and not state.waiting and not disagreed:
         # The most frequent case: no command, intent or conflict has to do with what is told.
-        return with_numbers(before, told)
+        return before
     view = reach(
         known,
         invoices=before.invoices,
