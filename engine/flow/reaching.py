@@ -121,8 +121,7 @@ def orders_shown(papers: Iterable[Paper]) -> set[str]:
 
 
 def with_numbers(view: View, told: Iterable[Invoice]) -> View:
-    """The same view, in which the invoices that are told are found by the numbers that they have from now on, as far as
-    an intent names one by its number."""
+    """The same view, in which invoices that an intent names by number are found by those that are told now."""
     named = {part.invoice for record in view.intents.values() for part in record.intent.parts}
     for doc in told:
         if doc.number is not None and doc.number in named:
