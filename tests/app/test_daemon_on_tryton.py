@@ -64,9 +64,12 @@ class House:
         self.engine.submit([json.dumps(intent)])
         return number
 
+    def invoice(self, number: int) -> dict[str, Any] | None:
+        return next((row for row in self.engine.ask("invoices", "list") if row["key"] == str(number)), None)
+
     def opened(self, number: int) -> dict[str, Any] | None:
-        rows = self.engine.ask("invoices", "list")
-        return next((row for row in rows if row["key"] == str(number) and row["state"] == "open"), None)
+        row = self.invoice(number)
+        return row if row is not None and row["state"] == "open" else None
 
     def intent(self, name: str) -> dict[str, Any]:
         return next(row for row in self.engine.ask("intents", "list") if row["id"] == name)
