@@ -16,7 +16,7 @@ import msgspec
 
 from engine.model.records import ConflictKind
 from engine.ports.errors import ConfigError
-from engine.rules.policy import POSSIBLE, Choice, Exemption, Policy
+from engine.rules.policy import POSSIBLE, Choice, Exemption, Naming, Policy
 
 DEFAULT_FILE = "arsync.toml"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -115,7 +115,8 @@ class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One ERP: its connector, where its changes come from, and where commands go.
 
     `mode` is `write`, or `observe`: everything is read and decided, and nothing is written. Invoices of before
-    `start_date` are mirrored, and no intent about them is carried out.
+    `start_date` are mirrored, and no intent about them is carried out. `invoices_named_by` is what the AR side's
+    intents call an invoice: its `key`, its `number`, or `either`.
     """
 
     connector: str
@@ -126,6 +127,7 @@ class SystemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reconcile: ReconcileConfig = ReconcileConfig()
     mode: Literal["write", "observe"] = "write"
     start_date: dt.date | None = None
+    invoices_named_by: Naming = Naming.EITHER
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -274,6 +276,7 @@ def policy_of(system: SystemConfig) -> Policy:
         retry_after=dt.timedelta(seconds=config.retry_seconds),
         most_stales=config.most_stales,
         start_date=system.start_date,
+        invoices_named_by=system.invoices_named_by,
         most_retries=config.most_retries,
         undo_for=dt.timedelta(seconds=config.undo_seconds),
         in_doubt_for=dt.timedelta(seconds=config.in_doubt_seconds),

@@ -27,9 +27,9 @@ Limit = Annotated[Decimal, msgspec.Meta(description="a decimal as text, zero or 
 class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of a payment goes to which invoice.
 
-    `invoice` is the document's key (or its number, where only one invoice has it); `basis` its content version as
-    the author saw it. `write_off` is what the customer deducted and is given up: it comes off the invoice besides
-    `amount`.
+    `invoice` is the document's key or number, `basis` its content version as the author saw it; where the name is
+    one's key and another's number, the basis says which is meant. `write_off` is what the customer deducted and is
+    given up: it comes off the invoice besides `amount`.
     """
 
     invoice: Key

@@ -17,6 +17,7 @@ from engine.model.intents import Allocation, SetCreditLimit
 from engine.model.records import CommandRecord, ConflictKind, ConflictRecord, IntentRecord, InvoiceRecord
 from engine.rules.desk import Desk, plain
 from engine.rules.facts import erp_side, facts_at
+from engine.rules.naming import invoices_of
 from engine.rules.policy import Choice
 
 _EACH_TIME = (ConflictKind.ERP_REVERSED,)
@@ -168,7 +169,10 @@ def _conflict(
 def _allocation(intent: IntentRecord | None, record: InvoiceRecord | None) -> Allocation | None:
     if intent is None or record is None:
         return None
-    return next((a for a in intent.intent.parts if a.invoice in (record.key, record.doc.number)), None)
+    parts = intent.intent.parts
+    pinned = [part for key, part in zip(intent.invoices, parts, strict=False) if key == record.key]
+    named = [part for part in parts if part.invoice in (record.key, record.doc.number)]
+    return next(iter(pinned or named), None)
 
 
 def _base_side(
@@ -220,8 +224,7 @@ def _documents(
 ) -> tuple[str, ...]:
     """All that the ERP's later word about can make it moot: what it is about, and what else its intent names."""
     own = [f"invoice/{problem.invoice.key}"] if problem.invoice else []
-    parts = [desk.invoice(part.invoice) for part in intent.intent.parts] if intent else []
-    named = [f"invoice/{record.key}" for record in parts if record is not None]
+    named = [f"invoice/{record.key}" for record in invoices_of(desk, intent)]
     named += [f"invoice/{key}" for key in intent.invoices] if intent else []
     promised = [f"invoice/{a.invoice}" for a in command.write.allocations] if command else []
     further = [problem.subject] if problem.subject else []

@@ -5,13 +5,13 @@ every refusal, becomes an effect.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from engine.model.events import Effect, Moved, Refused
 from engine.model.records import CommandRecord, ConflictRecord, CustomerRecord, IntentRecord, InvoiceRecord
-from engine.rules.policy import Policy
+from engine.rules.policy import Naming, Policy
 from statemachines import MACHINES
 
 
@@ -53,7 +53,12 @@ class Decision(msgspec.Struct):
 
 
 class Desk:
-    """One event's working copy over a view that stays as it is."""
+    """One event's working copy over a view that stays as it is.
+
+    `doubts`: what can mean more than one invoice is left to people.
+    """
+
+    doubts: ClassVar[bool] = True
 
     def __init__(self, view: View, policy: Policy, system: str) -> None:
         self.view = view
@@ -63,25 +68,28 @@ class Desk:
 
     # Reading: what this decision has already changed comes first.
 
-    def invoice(self, name: str) -> InvoiceRecord | None:
-        """An invoice as an intent names it: by key, or by number where only one has it."""
-        return self._seen(self._invoice(name) or self._numbered(name))
+    def invoice(self, key: str) -> InvoiceRecord | None:
+        """An invoice by its key. Another one's number may be spelled alike; see `engine.rules.naming`."""
+        found = self._invoice(key)
+        return None if found is None else self._seen(found)
 
-    def invoice_with_key(self, key: str) -> InvoiceRecord | None:
-        """An invoice as the ERP names it: by key alone. Another one's number may be spelled alike."""
-        return self._seen(self._invoice(key))
+    def invoices_named(self, name: str) -> list[InvoiceRecord]:
+        """Every invoice that an intent can mean by this name; the one with that key first."""
+        by = self.policy.invoices_named_by
+        keyed = self._invoice(name) if by is not Naming.NUMBER else None
+        numbered = self._numbered(name) if by is not Naming.KEY else []
+        named = {record.key: record for record in ([keyed] if keyed else []) + numbered}
+        return [self._seen(record) for record in named.values()]
 
-    def _seen(self, found: InvoiceRecord | None) -> InvoiceRecord | None:
-        if found is not None:
-            self.out.seen.setdefault(f"invoice/{found.key}", found.version)
-        return found
-
-    def _numbered(self, number: str) -> InvoiceRecord | None:
+    def _numbered(self, number: str) -> list[InvoiceRecord]:
         found = [self._invoice(key) for key in self.view.numbers.get(number, ())]
-        named = [one for one in found if one is not None and one.doc.number == number]
+        numbered = [one for one in found if one is not None and one.doc.number == number]
         # One that was deleted keeps its number, unless another has it now: what names it is told that it is gone.
-        named = [one for one in named if not one.deleted] or named
-        return named[0] if len(named) == 1 else None
+        return [one for one in numbered if not one.deleted] or numbered
+
+    def _seen(self, found: InvoiceRecord) -> InvoiceRecord:
+        self.out.seen.setdefault(f"invoice/{found.key}", found.version)
+        return found
 
     def _invoice(self, key: str) -> InvoiceRecord | None:
         return self.out.invoices.get(key) or self.view.invoices.get(key)

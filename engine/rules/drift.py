@@ -18,9 +18,8 @@ def take_comparison(desk: Desk, compared: DocumentCompared) -> None:
     if not compared.differences:
         dismiss(desk, known, f"the ERP's API and the mirror agree again, {through}", compared.at)
         return
-    record = desk.invoice(compared.document.removeprefix("invoice/"))
-    if not compared.document.startswith("invoice/"):
-        record = None
+    kind, _, key = compared.document.partition("/")
+    record = desk.invoice(key) if kind == "invoice" else None
     name = (record.doc.number or record.key) if record else compared.document
     words = "; ".join(f"{one.name} is {one.erp} there and {one.arsync} here" for one in compared.differences)
     problem = Problem(

@@ -61,7 +61,7 @@ def decide_again(
         return f"There is no intent {intent_id}."
     before = desk.command(record.commands[-1]) if record.commands else None
     asked = record.intent if before is None or rebase else _as_decided(record.intent, before.write)
-    plan = plan_intent(desk, asked, command=before.key if before else None, accept_stale=rebase)
+    plan = plan_intent(desk, asked, command=before.key if before else None, accept_stale=rebase, keys=record.invoices)
     if plan.unknown or plan.problems:
         problems = plan.problems or _vanished(plan)
         problem, _ = first_by_precedence(list(problems))
@@ -82,7 +82,8 @@ def still_right(desk: Desk, command: CommandRecord) -> bool:
     intent = desk.intent(command.intent)
     if intent is None:
         return False
-    plan = plan_intent(desk, _as_decided(intent.intent, command.write), command=command.key)
+    asked = _as_decided(intent.intent, command.write)
+    plan = plan_intent(desk, asked, command=command.key, keys=intent.invoices)
     return plan.write is not None
 
 
@@ -110,7 +111,8 @@ def recheck_command(
     intent = desk.intent(command.intent) if command else None
     if command is None or intent is None:
         return False
-    plan = plan_intent(desk, _as_decided(intent.intent, command.write), command=key)
+    asked = _as_decided(intent.intent, command.write)
+    plan = plan_intent(desk, asked, command=key, keys=intent.invoices)
     if plan.write is not None or plan.settled:
         if command.state == CommandState.STALE:
             if patient and command.sent_guard == guard_digest(desk, command):
@@ -124,7 +126,7 @@ def recheck_command(
         desk.move_command(key, "find_stale", "facts changed")
     desk.move_command(key, "supersede", "facts changed")
     if choice is Choice.REBASE:
-        again = plan_intent(desk, intent.intent, command=key, accept_stale=True)
+        again = plan_intent(desk, intent.intent, command=key, accept_stale=True, keys=intent.invoices)
         if again.write is not None:
             _put_command(desk, intent, again.write, at, ordinal=command.ordinal, before=command)
             return False
@@ -235,11 +237,9 @@ def _put_command(
 def _as_decided(intent: Intent, write: Write) -> Intent:
     """The intent with the versions on which its command was decided in place of the author's."""
     if isinstance(intent, ApplyPayment):
-        versions = {a.invoice: a.version for a in write.allocations}
-        numbers = {a.number: a.version for a in write.allocations if a.number}
         allocations = tuple(
-            msgspec.structs.replace(a, basis=versions.get(a.invoice) or numbers.get(a.invoice) or a.basis)
-            for a in intent.allocations
+            msgspec.structs.replace(asked, basis=decided.version)
+            for asked, decided in zip(intent.allocations, write.allocations, strict=True)
         )
         return msgspec.structs.replace(intent, allocations=allocations)
     if isinstance(write, SetCreditLimit):

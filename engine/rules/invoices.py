@@ -45,7 +45,7 @@ def take_documents(desk: Desk, told: DocumentsTold) -> None:
         record = desk.customer(customer.key)
         _look_again(desk, record.changes if record else (), told.at)
     for invoice in told.invoices:
-        seen = desk.invoice_with_key(invoice.key)
+        seen = desk.invoice(invoice.key)
         _look_again(desk, seen.under_way if seen else (), told.at)
     _wake_waiting(desk, told)
     close_moot(desk, {invoice.key for invoice in told.invoices}, told.at)
@@ -68,7 +68,7 @@ def _take_customer(desk: Desk, told: Told) -> list[str]:
 
 def _take_invoice(desk: Desk, told: Told, word: Word, memos: Mapping[str, str | None]) -> list[str]:
     """Take an invoice's new facts; returns the keys of the commands of which it shows more or less than before."""
-    old = desk.invoice_with_key(told.key)
+    old = desk.invoice(told.key)
     doc = told.document
     if doc is None:
         if old is not None and not old.deleted:
@@ -134,7 +134,7 @@ def _lead(desk: Desk, old: InvoiceRecord | None, record: InvoiceRecord) -> None:
 
 
 def _state(desk: Desk, key: str) -> str | None:
-    record = desk.invoice_with_key(key)
+    record = desk.invoice(key)
     return record.state if record else None
 
 

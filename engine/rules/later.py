@@ -88,7 +88,9 @@ def _overtaken(desk: Desk, intent: IntentRecord, at: dt.datetime) -> None:
     command = _idle_command(desk, intent)
     if intent.commands and command is None:
         return
-    plan = plan_intent(desk, intent.intent, command=command.key if command else None, accept_stale=True)
+    plan = plan_intent(
+        desk, intent.intent, command=command.key if command else None, accept_stale=True, keys=intent.invoices
+    )
     ends = [problem for problem in plan.problems if problem.kind in _NOTHING_LEFT]
     if not ends:
         return

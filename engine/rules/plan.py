@@ -1,5 +1,6 @@
 """Turns an intent into a write, or into the reason why not. Looks only at the documents as they stand."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
@@ -25,6 +26,7 @@ from engine.model.intents import Allocation, ApplyPayment, Intent, Withdraw
 from engine.model.records import ConflictKind, Dispute, InvoiceRecord
 from engine.rules.conflicts import Problem
 from engine.rules.desk import Desk
+from engine.rules.naming import Meant, meant
 from engine.rules.soundness import Checked, check_part
 from statemachines import CommandState
 
@@ -48,11 +50,14 @@ class Plan(msgspec.Struct, frozen=True):
         return self.write is None and not self.problems and not self.unknown
 
 
-def plan_intent(desk: Desk, intent: Intent, *, command: str | None, accept_stale: bool = False) -> Plan:
+def plan_intent(
+    desk: Desk, intent: Intent, *, command: str | None, accept_stale: bool = False, keys: Sequence[str] = ()
+) -> Plan:
     """Check an intent against the ERP's present word.
 
     `command` is the key of the command that the intent already has: its own money in flight is not counted against
-    it. `accept_stale` leaves out the basis: the ERP's present version is what counts (a rebase).
+    it. `accept_stale` leaves out the basis: the ERP's present version is what counts (a rebase). `keys` are the
+    invoices that its parts were found to mean, in their order; without them it is found out.
     """
     if isinstance(intent, asked.SetCreditLimit):
         return _plan_credit_limit(desk, intent, accept_stale=accept_stale)
@@ -60,18 +65,35 @@ def plan_intent(desk: Desk, intent: Intent, *, command: str | None, accept_stale
         return Plan(write=_write_apart(intent))
     if isinstance(intent, Withdraw):
         raise TypeError("a withdrawal is carried out at once; there is nothing to plan")
-    known = [(part, desk.invoice(part.invoice)) for part in intent.parts]
-    unknown = tuple(part.invoice for part, record in known if record is None)
+    found = [(part, _meant(desk, part, place, keys)) for place, part in enumerate(intent.parts)]
+    unknown = tuple(part.invoice for part, named in found if not named.records)
     if unknown:
         return Plan(unknown=unknown)
+    unclear = tuple(_unclear(part, named) for part, named in found if named.doubt is not None)
+    if unclear:
+        return Plan(problems=unclear)
     parts = [
-        check_part(desk, intent, part, record, command, accept_stale=accept_stale)
-        for part, record in known
-        if record is not None
+        check_part(desk, intent, part, named.records[0], command, accept_stale=accept_stale) for part, named in found
     ]
     if isinstance(intent, ApplyPayment):
         return _plan_payment(intent, parts)
     return _plan_for_one(desk, intent, parts[0], command)
+
+
+def _meant(desk: Desk, part: Allocation, place: int, keys: Sequence[str]) -> Meant:
+    if not keys:
+        return meant(desk, part)
+    record = desk.invoice(keys[place])
+    return Meant([] if record is None else [record])
+
+
+def _unclear(part: Allocation, named: Meant) -> Problem:
+    sentence = (
+        f"By invoice {part.invoice} {named.doubt} can be meant, and the basis {part.basis} tells no single one. "
+        "Ask again by a name that only one has, with its present content version; where the AR side always names "
+        "invoices in one way, set `invoices_named_by` of the system."
+    )
+    return _problem("plan.ambiguous", sentence, named.records[0])
 
 
 def _plan_payment(intent: ApplyPayment, parts: list[Checked]) -> Plan:

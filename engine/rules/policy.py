@@ -18,6 +18,14 @@ class Choice(StrEnum):
     HOLD = "hold"
 
 
+class Naming(StrEnum):
+    """By what the AR side's intents name invoices."""
+
+    EITHER = "either"
+    KEY = "key"
+    NUMBER = "number"
+
+
 DEFAULT_CHOICES: dict[ConflictKind, Choice] = {
     ConflictKind.VOIDED_TARGET: Choice.ACCEPT_ERP,
     ConflictKind.CUSTOMER_MISMATCH: Choice.ACCEPT_ERP,
@@ -88,6 +96,7 @@ class Policy(msgspec.Struct, frozen=True):
     reason, before a person must look. `start_date`: invoices of before it are left to people. `in_doubt_for`: how
     long an outcome may stay unknown before a person is told. `most_retries`: how often a policy of `retry` sends
     again. `undo_for`: how long a person's choice can be undone before it is carried out.
+    `invoices_named_by`: what intents call an invoice.
     """
 
     choices: dict[ConflictKind, Choice] = {}
@@ -100,6 +109,7 @@ class Policy(msgspec.Struct, frozen=True):
     in_doubt_for: dt.timedelta = dt.timedelta(minutes=15)
     most_retries: int = 3
     undo_for: dt.timedelta = dt.timedelta(seconds=30)
+    invoices_named_by: Naming = Naming.EITHER
 
     def choice(
         self,

@@ -10,6 +10,7 @@ from engine.model.canonical import short_digest
 from engine.model.intents import SetCreditLimit
 from engine.model.records import ConflictRecord
 from engine.rules.desk import Desk
+from engine.rules.naming import invoices_of
 
 
 def standing(desk: Desk, conflict: ConflictRecord) -> dict[str, str]:
@@ -17,9 +18,8 @@ def standing(desk: Desk, conflict: ConflictRecord) -> dict[str, str]:
     found: dict[str, str] = {}
     intent = desk.intent(conflict.intent) if conflict.intent else None
     names = [name.removeprefix("invoice/") for name in conflict.documents if name.startswith("invoice/")]
-    parts = [part.invoice for part in intent.intent.parts] if intent else []
-    for name in dict.fromkeys((*names, *parts)):
-        record = desk.invoice(name)
+    records = [*map(desk.invoice, names), *invoices_of(desk, intent)]
+    for record in records:
         if record is not None:
             found[f"invoice/{record.key}"] = "deleted" if record.deleted else record.version
     if intent is not None:

@@ -60,6 +60,7 @@ _SYSTEM = """
 connector = "{connector}"
 # mode = "write"                # or "observe": read and decide, write nothing; see `arsync commands list --would`
 # start_date = 2026-01-01       # invoices of before are mirrored, and left to people
+# invoices_named_by = "key"     # what intents call an invoice: "key", "number", or "either"
 
 {example}
 [systems.{name}.limits]

@@ -1,6 +1,7 @@
-"""Version 1: a deleted invoice was no longer known by its number, only by its key.
+"""Version 1: a name was a key where one has it, and a number only else; of a deleted invoice the key alone.
 
-Later versions tell whoever names it so that it is gone. Nothing else was decided otherwise.
+Later versions tell whoever names a deleted one by number that it is gone, and let the basis say which invoice is
+meant where one has the name as its key and another as its number. Nothing else was decided otherwise.
 """
 
 from engine.model.events import Event
@@ -11,12 +12,16 @@ from engine.rules.policy import Policy
 
 
 class FormerDesk(Desk):
-    """A desk that does not find a deleted invoice by its number."""
+    """A desk that takes a name for a key first, and does not find a deleted invoice by its number."""
 
-    def _numbered(self, number: str) -> InvoiceRecord | None:
-        found = [self._invoice(key) for key in self.view.numbers.get(number, ())]
-        named = [one for one in found if one is not None and one.doc.number == number and not one.deleted]
-        return named[0] if len(named) == 1 else None
+    doubts = False
+
+    def invoices_named(self, name: str) -> list[InvoiceRecord]:
+        keyed = self._invoice(name)
+        if keyed is not None:
+            return [self._seen(keyed)]
+        numbered = [one for one in self._numbered(name) if not one.deleted]
+        return [self._seen(numbered[0])] if len(numbered) == 1 else []
 
 
 def decide(view: View, event: Event, policy: Policy, system: str) -> Decision:
