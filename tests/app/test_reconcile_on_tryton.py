@@ -238,7 +238,9 @@ def test_the_daemon_reconciles_and_mends_by_its_clock(house: House) -> None:
     while time.monotonic() < until and [state for _, state, _ in house.drifts()[before:]] != ["dismissed"]:
         time.sleep(0.5)
     assert receivable(house, party) == good
-    assert [(document, state) for document, state, _ in house.drifts()[before:]] == [(f"customer/{party}", "dismissed")]
+    assert [(document, state) for document, state, _ in house.drifts()[before:]] == [
+        (f"customer/{party}", "dismissed")
+    ]
     with house.store() as store:
         (count,) = store.execute("SELECT count(*) FROM reconciliation WHERE differences = 0").fetchone() or (0,)
     assert count > 0

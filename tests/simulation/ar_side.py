@@ -38,8 +38,9 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """An intent that was submitted. `positions` has for each invoice up to where the ERP's word was known to its
-    author; None when the author named a version that nobody ever reported."""
+    """An intent that was submitted. `positions` has for each invoice that is meant, by key and in the order of the
+    intent's parts, up to where the ERP's word was known to its author; None when the author named a version that
+    nobody ever reported."""
 
     intent: Intent
     at: dt.datetime
@@ -134,17 +135,15 @@ class ArSide:
     def wanted(self) -> list[Receipt]:
         """The receipts that were asked for lately."""
         return [
-            (name, int(part.invoice), part.amount, intent.reference, intent.date)
+            (name, int(next(iter(self.asked[name].positions))), intent.allocations[0].amount, intent.reference,
+             intent.date)
             for name in self._recent(6)
             if isinstance(intent := self.asked[name].intent, asked.ApplyPayment)
-            for part in intent.allocations[:1]
-            if part.invoice.isdecimal()
-        ]
+        ]  # fmt: skip
 
     def hot(self) -> list[int]:
         """The invoices that it asked something of lately."""
-        names = [part.invoice for name in list(self.asked)[-6:] for part in self.asked[name].intent.parts]
-        return [int(name) for name in names if name.isdecimal()]
+        return [int(key) for name in list(self.asked)[-6:] for key in self.asked[name].positions]
 
     # Making intents: each gives the intent and the positions on which it rests, or None where there is nothing.
 

@@ -19,7 +19,8 @@ DAY = dt.date(2026, 11, 23)
 KEY_FORM = re.compile("[A-Z2-7]{16}")
 INDEXES = [
     ("item", "bill"), ("settle", "bill"), ("settle", "receipt"), ("clearing", "bill"), ("receipt", "partner"),
-    ("bill", "partner"), ("receipt", "memo"), ("bill", "ref"), ("entry", "text"), ("credit_limit", "partner"),
+    ("bill", "partner"), ("bill", "ref"), ("receipt", "memo"), ("entry", "text"),
+    ("credit_limit", "partner"),
 ]  # fmt: skip
 
 
@@ -78,6 +79,10 @@ class Books:
         self.locks: list[tuple[dt.datetime, dt.date | None]] = []
         self.clears_at_once = True
         self.finals_at_once = True
+        self.plain_numbers = False
+        self.numbered: defaultdict[str, list[int]] = defaultdict(list)
+        """The bills that ever had a number."""
+        self._posted: dict[str, int] = {}
         self.db.committed.append(self._remember)
 
     # Reading.
@@ -148,9 +153,14 @@ class Books:
         return bill
 
     def post_bill(self, tx: Transaction, bill: int) -> None:
-        row = self.db.row("bill", bill)
-        prefix = "C" if row["kind"] == "credit" else "R"
-        tx.update("bill", bill, state="posted", number=f"{prefix}{bill:06d}")
+        kind = self.db.row("bill", bill)["kind"]
+        number = f"{'C' if kind == 'credit' else 'R'}{bill:06d}"
+        if self.plain_numbers:
+            # Each kind counts by itself, as in many ERPs: behind the keys, which drafts and the other kind take too.
+            posted = self._posted[kind] = self._posted.get(kind, 0) + 1
+            number = str(posted)
+        self.numbered[number].append(bill)
+        tx.update("bill", bill, state="posted", number=number)
 
     def receive(
         self, tx: Transaction, partner: int, amount: Decimal, memo: str | None, day: dt.date, *, posted: bool = True

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from engine.model import intents as asked
 from engine.model.intents import Allocation, Intent
 from tests.simulation.books import KEY_FORM, ZERO, Facts
-from tests.simulation.evidence import Evidence, Json, invoice_key
+from tests.simulation.evidence import Evidence, Json
 from tests.simulation.settings import SETTLE
 from tests.simulation.verdict import Verdict
 
@@ -259,7 +259,7 @@ def _limit_moved(case: Case) -> bool:
 
 
 def _unheard_of(case: Case) -> bool:
-    names = [invoice_key(part.invoice) for part in case.intent.parts]
+    names = case.evidence.parts(case.intent)
     if isinstance(case.intent, asked.SetCreditLimit):
         return True
     told = {name: case.evidence.visible(name) for name in names}
@@ -290,9 +290,33 @@ def _precondition(case: Case) -> bool:
         case "plan.dispute_over" | "plan.dispute_approved":
             return _dispute_settled(case)
         case "plan.named_twice":
-            names = [invoice_key(part.invoice) for part in intent.parts]
-            return len(set(names)) < len(names)
+            names = [part.invoice for part in intent.parts]
+            return len(evidence.parts(intent)) < len(names)
+        case "plan.ambiguous":
+            return any(_cannot_be_told(case, meant, part) for meant, part in evidence.parts(intent).items())
     return False
+
+
+def _cannot_be_told(case: Case, meant: str, part: Allocation) -> bool:
+    """Another invoice has the name, or may come to have it, and the basis is none that only the one that is meant
+    has."""
+    evidence = case.evidence
+    others = {part.invoice, *map(str, evidence.books.numbered[part.invoice])}
+    if others <= {meant}:
+        return False
+    since = evidence.asked[case.intent.id].positions[meant]
+    if since is None or evidence.drift(meant, since, case.position, refused_too=True):
+        return True
+    mine = evidence.facts_at(meant, since)
+    return any(_alike(mine, moment.facts) for other in others - {meant} for moment in evidence.visible(other))
+
+
+def _alike(one: Facts | None, other: Facts | None) -> bool:
+    """Whether two invoices have the same content version."""
+    if one is None or other is None:
+        return False
+    names = ("phase", "customer", "total", "balance", "blocked", "schedule")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def _dispute_settled(case: Case) -> bool:

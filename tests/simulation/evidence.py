@@ -96,7 +96,7 @@ class Evidence:
 
     def parts(self, intent: Intent) -> dict[str, Allocation]:
         """What an intent takes off which invoice, by the invoice's key."""
-        return {invoice_key(part.invoice): part for part in intent.parts}
+        return dict(zip(self.asked[intent.id].positions, intent.parts, strict=True))
 
     def was(self, intent: str, at: dt.datetime, *states: str) -> bool:
         """Whether arsync had ever reported an intent so by then."""
@@ -241,11 +241,6 @@ class Evidence:
             c.key == key and c.at <= until and c.said in said and (reason is None or c.reason == reason)
             for c in self.calls
         )
-
-
-def invoice_key(name: str) -> str:
-    """An invoice's key from its key or its number."""
-    return name if name.isdecimal() else str(int(name[1:]))
 
 
 def _decisive(facts: Facts | None) -> tuple[object, ...]:

@@ -53,7 +53,7 @@ class Stage:
     `borders`: transaction borders are announced. `gaps`: the change stream is lost now and then and a new snapshot
     takes its place, so that what happened meanwhile is only seen in what it left. `silences`: how often it stands
     still for longer than an echo may take, `outages`: how often the store goes away, `choices`: how often people
-    choose about a conflict.
+    choose about a conflict. `plain_numbers`: an invoice's number is a plain figure, often another one's key.
     """
 
     number: int
@@ -68,6 +68,7 @@ class Stage:
     silences: float
     outages: float
     choices: float
+    plain_numbers: bool
 
     @property
     def policy(self) -> Policy:
@@ -115,4 +116,5 @@ def stage_for(seed: int, number: int, invoices: int) -> Stage:
         silences=dice.choice((0.0, 0.0, 0.004)),
         outages=dice.choice((0.0, 0.0, 0.01)),
         choices=dice.choice((0.0, 0.02, 0.06)),
+        plain_numbers=dice.random() < 0.4,
     )

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from engine.model.canonical import to_plain
-from tests.simulation.evidence import Evidence, invoice_key
+from tests.simulation.evidence import Evidence
 from tests.simulation.verdict import Fault
 
 
@@ -16,7 +16,7 @@ def story(evidence: Evidence, fault: Fault) -> str:
     if invoice is None and intent is not None and intent in evidence.asked:
         invoice = next(iter(evidence.parts(evidence.asked[intent].intent)), None)
     for name, item in evidence.asked.items():
-        if invoice is not None and any(invoice_key(part.invoice) == invoice for part in item.intent.parts):
+        if invoice is not None and invoice in item.positions:
             intents.add(name)
     keys = {evidence.key(name): name for name in intents if name in evidence.asked}
     lines = [
@@ -63,18 +63,27 @@ def _of_the_ar_side(evidence: Evidence, intents: set[str]) -> list[Line]:
 
 def _of_arsync(evidence: Evidence, invoice: str | None, intents: set[str], keys: dict[str, str]) -> list[Line]:
     lines: list[Line] = []
+    conflicts = {
+        str(one["id"])
+        for one in evidence.conflicts
+        if one["intent"] in intents or f"invoice/{invoice}" in one["documents"]
+    }
     for _, _, _, _, _, at, kind, body, _, _ in evidence.journal():
         entry = json.loads(body)
-        said = [text for effect in entry["effects"] if (text := _effect(effect, invoice, intents, keys))]
+        said = [
+            text for effect in entry["effects"] if (text := _effect(effect, {invoice, *intents}, keys, conflicts))
+        ]
         if said:
             where = f" @{entry['input']['commit']}" if kind == "change" else f" (has read to @{evidence.known(at)})"
             lines.append((at, "arsync", f"{kind}{where}: " + "; ".join(said)))
     return lines
 
 
-def _effect(effect: dict[str, Any], invoice: str | None, intents: set[str], keys: dict[str, str]) -> str | None:
+def _effect(
+    effect: dict[str, Any], subjects: set[str | None], keys: dict[str, str], conflicts: set[str]
+) -> str | None:
     match effect["type"]:
-        case "moved" if effect["subject"] in (invoice, *intents, *keys):
+        case "moved" if effect["subject"] in (*subjects, *keys):
             subject = keys.get(effect["subject"], effect["subject"])
             reason = f" ({effect['reason']})" if effect["reason"] else ""
             step = f"{effect['source']} -> {effect['destination']}{reason}"
@@ -83,11 +92,6 @@ def _effect(effect: dict[str, Any], invoice: str | None, intents: set[str], keys
             return f"plans revision {effect['revision']} for {keys[effect['command']]}"
         case "echoed" if effect["command"] in keys:
             return f"sees {effect['amount']} more of {keys[effect['command']]} on {effect['invoice']}"
-        case "raised" if _about(effect, invoice, keys):
+        case "raised" if effect["conflict"] in conflicts:
             return f"conflict {effect['kind']} ({effect['choice']}): {effect['sentence']}"
     return None
-
-
-def _about(effect: dict[str, Any], invoice: str | None, keys: dict[str, str]) -> bool:
-    numbers = [f"{prefix}{int(invoice):06d}" for prefix in "RC"] if invoice else []
-    return any(name in effect["sentence"] for name in (*numbers, *keys))

@@ -56,6 +56,7 @@ class World:
         self.books = Books(Random(f"books/{seed}/{stage.number}"), self.clock)
         self.books.clears_at_once = not stage.temper.clears_later
         self.books.finals_at_once = not stage.temper.finals_later
+        self.books.plain_numbers = stage.plain_numbers
         if not stage.borders:
             # Who announces no borders tells transactions one behind the other, known by the place of their last row.
             self.books.db.overlap, self.books.db.bordered = 0.0, False
