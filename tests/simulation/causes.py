@@ -178,15 +178,24 @@ def _missing(case: Case) -> bool:
             done = [commit for commit in case.evidence.effects[case.key] if commit.at <= until]
             return not done or not _memo_whole(case)
         case asked.ApplyReceipt():
-            # A receipt over all that is open is to clear it as well: that nothing is left is not that yet.
-            facts = case.evidence.facts_then(case.invoice, until) if case.invoice is not None else None
-            uncleared = facts is not None and facts.phase == "open" and facts.balance == ZERO
-            return uncleared or not any(commit.at <= until for commit in case.evidence.effects[case.key])
+            done = [commit for commit in case.evidence.effects[case.key] if commit.at <= until]
+            return not done or _settled_and_not_cleared(case, done[0].lsn, until)
         case asked.ReleaseOrder(order=order):
             done = [commit for commit in case.evidence.effects[case.key] if commit.at <= until]
             return not done or _held_again_unseen(case, done[0].lsn, order)
         case _:
             return not any(commit.at <= until for commit in case.evidence.effects[case.key])
+
+
+def _settled_and_not_cleared(case: Case, applied: int, until: dt.datetime) -> bool:
+    """A receipt over all that is open is to clear the invoice as well: that nothing is left is not that yet."""
+    facts = case.evidence.facts_at(case.invoice, applied) if case.invoice is not None else None
+    if case.invoice is None or facts is None or facts.balance != ZERO:
+        return False
+    since = [
+        moment for moment in case.evidence.moments(case.invoice, applied - 1, case.position) if moment.at <= until
+    ]
+    return all(moment.facts is not None and moment.facts.phase == "open" for moment in since)
 
 
 def _held_again_unseen(case: Case, released: int, order: str) -> bool:

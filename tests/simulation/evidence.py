@@ -58,10 +58,10 @@ class Evidence:
         return {str(name): json.loads(str(text)) for name, text in rows}
 
     def journal(self) -> list[tuple[Any, ...]]:
-        """Every entry, by stream."""
+        """Every entry, in the order in which it was decided on."""
         return self.world.store.execute(
             """SELECT stream, seq, system, batch, place, at, kind, body, previous, hash FROM journal WHERE system = %s
-               ORDER BY stream, seq""",
+               ORDER BY batch, place, stream, seq""",
             (self.world.system,),
         ).fetchall()
 
