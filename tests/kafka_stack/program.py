@@ -36,11 +36,14 @@ class Program:
         self.folder = folder
         self.log = folder / f"{name}.log"
         self._jars = jars
-        self._options = ["-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC"]
+        temporary = folder / "tmp"
+        # What it unpacks stays in its folder, also when it is killed.
+        self._options = ["-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:-UsePerfData",
+                         f"-Djava.io.tmpdir={temporary}"]  # fmt: skip
         if not for_speed:
             self._options.append("-XX:TieredStopAtLevel=1")
         self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir(parents=True, exist_ok=True)
 
     @property
     def pid(self) -> int:
