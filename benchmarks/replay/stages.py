@@ -74,8 +74,7 @@ def _as_of(archive: Path) -> int:
     """Fold everything twice: fields to whole documents, and states by the tables; both must agree."""
     held = Archive(archive)
     with open_duckdb() as duck:
-        steps, moves = held.files(SYSTEM, "steps"), held.files(SYSTEM, "moves")
-        return sum(fold_documents(duck, steps, Until(), moves))
+        return sum(fold_documents(duck, held.parts(SYSTEM), Until(), held.files(SYSTEM, "moves")))
 
 
 def _scan(archive: Path) -> int:

@@ -1,7 +1,8 @@
 """The archive: a system's journal in Parquet files by month, verifiable on its own, read with no database running.
 
 `arsync journal export` adds to it, replay reads it. Beside the entries, as they are in the store, each part has its
-`steps`: what every entry left different, field by field, in columns, so that looking back in time reads no JSON. A
+`steps`: what every entry left different, field by field, in columns, so that looking back in time reads no JSON, and
+its `lasts`: what the part left of each document, so that looking at what lies behind it does not read its steps. A
 manifest for each system names every file with its digest, the end of every stream, and the checkpoints.
 """
 
@@ -19,7 +20,7 @@ import msgspec
 from engine.model.canonical import canonical_bytes
 from engine.store.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from engine.store.journal import Row
-from engine.store.steps import DERIVED
+from engine.store.steps import DERIVED, lasts_sql
 
 FORMAT = "arsync-archive/1"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -36,7 +37,8 @@ class ArchiveError(RuntimeError):
 class FileEntry(msgspec.Struct, frozen=True):
     """One file of the archive: `path` below the system's folder, and the batches that it holds.
 
-    `kind` is `entries`, `steps`, `moves`, or `records` for those of the checkpoint at which the archive begins.
+    `kind` is `entries`, `steps`, `lasts`, `moves`, or `records` for those of the checkpoint at which the archive
+    begins.
     """
 
     path: str
@@ -45,6 +47,17 @@ class FileEntry(msgspec.Struct, frozen=True):
     first: int
     last: int
     kind: str = "entries"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """The files of one part: its entries, their steps, and the last of each document, where that was kept. `first`
+    and `last` are the batches of its steps."""
+
+    entries: str
+    steps: str
+    lasts: str | None
+    first: int
+    last: int
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -113,6 +126,20 @@ class Archive:
         """The paths of its files of a kind, oldest first."""
         return [str(self.place(system) / one.path) for one in self.manifest(system).files if one.kind == kind]
 
+    def parts(self, system: str) -> list[Part]:
+        """Its parts, oldest first."""
+        place, files = self.place(system), self.manifest(system).files
+        kept = {one.path for one in files if one.kind == "lasts"}
+        found = []
+        for one in files:
+            if one.kind == "steps":
+                entries, lasts = (place / _beside(one.path, "steps", kind) for kind in ("entries", "lasts"))
+                known = _beside(one.path, "steps", "lasts") in kept
+                found.append(
+                    Part(str(entries), str(place / one.path), str(lasts) if known else None, one.first, one.last)
+                )
+        return found
+
     def place(self, system: str) -> Path:
         """The system's folder."""
         return self.folder / f"system={system}"
@@ -136,20 +163,16 @@ class Archive:
     def steps_apart(self, system: str) -> list[str]:
         """Sentences about steps that are not those which their entries give."""
         faults = []
-        place = self.place(system)
-        entries = [one.path for one in self.manifest(system).files if one.kind == "entries"]
+        place, files = self.place(system), self.manifest(system).files
+        lasts = {one.path for one in files if one.kind == "lasts"}
         with TemporaryDirectory(prefix="arsync-steps-") as folder, open_duckdb(MEMORY, spill=folder) as duck:
-            for path, (kind, made) in ((path, one) for path in entries for one in DERIVED.items()):
-                name = path.replace("/entries-", f"/{kind}-")
-                whole = f"(SELECT * FROM read_parquet('{place / path}', hive_partitioning = false))"  # noqa: S608 - own paths
-                duck.execute(f"CREATE OR REPLACE TABLE again AS {made(whole)}")
-                again = "SELECT * FROM again"
-                there = f"SELECT * FROM read_parquet('{place / name}', hive_partitioning = false)"  # noqa: S608 - as above
-                (apart,) = duck.execute(
-                    f"SELECT count(*) FROM (({again}) EXCEPT ALL ({there}) UNION ALL ({there} EXCEPT ALL ({again})))"  # noqa: S608
-                ).fetchone()
-                if apart:
-                    faults.append(f"file {name} of the archive is not what its entries give: {apart} rows differ")
+            for path in (one.path for one in files if one.kind == "entries"):
+                for kind, made in DERIVED.items():
+                    duck.execute(f"CREATE OR REPLACE TABLE {kind} AS {made(_parquet(place / path))}")
+                    name = _beside(path, "entries", kind)
+                    faults += _apart(duck, f"SELECT * FROM {kind}", place, name)  # noqa: S608 - a kind of file
+                if (name := _beside(path, "entries", "lasts")) in lasts:
+                    faults += _apart(duck, lasts_sql("steps"), place, name)
         return faults
 
     def heads(self, system: str) -> dict[str, tuple[int, str]]:
@@ -183,6 +206,26 @@ class Archive:
 
     def pruned_to(self, system: str) -> int:
         return self.manifest(system).pruned_to
+
+
+def _beside(path: str, kind: str, other: str) -> str:
+    """The file of another kind of the same part."""
+    return path.replace(f"/{kind}-", f"/{other}-")
+
+
+def _parquet(file: Path) -> str:
+    return f"(SELECT * FROM read_parquet('{file}', hive_partitioning = false))"  # noqa: S608 - its own path
+
+
+def _apart(duck: Any, again: str, place: Path, name: str) -> list[str]:
+    """A sentence when a file is not what a query gives."""
+    there = f"SELECT * FROM {_parquet(place / name)}"  # noqa: S608 - its own path
+    (apart,) = duck.execute(
+        f"""WITH again AS MATERIALIZED ({again}), there AS ({there})
+            SELECT count(*) FROM ((SELECT * FROM again EXCEPT ALL SELECT * FROM there)
+                                  UNION ALL (SELECT * FROM there EXCEPT ALL SELECT * FROM again))"""  # noqa: S608
+    ).fetchone()
+    return [f"file {name} of the archive is not what its entries give: {apart} rows differ"] if apart else []
 
 
 def row_of(found: Sequence[Any]) -> Row:

@@ -16,7 +16,7 @@ import psycopg
 from engine.store import archive as arch
 from engine.store import checkpoints
 from engine.store.archive import Archive, ArchiveError, FileEntry, Manifest
-from engine.store.steps import DERIVED
+from engine.store.steps import DERIVED, lasts_sql
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 PART = 500_000
@@ -210,9 +210,11 @@ def write_part(duck: Any, file: Path, manifest: Manifest, place: Path, first: in
         entries = f"(SELECT * FROM part WHERE strftime(\"at\", '%Y-%m') = '{month}')"  # noqa: S608 - its own month
         plain = f"SELECT * FROM {entries} ORDER BY batch, place, stream, seq"  # noqa: S608 - as above
         derived = {kind: made(entries) for kind, made in DERIVED.items()}
+        part = f"{first:012d}-{upto:012d}.parquet"
         for kind, query in {"entries": plain, **derived}.items():
-            path = f"month={month}/{kind}-{first:012d}-{upto:012d}.parquet"
-            files.append(_write(duck, query, place, path, kind))
+            files.append(_write(duck, query, place, f"month={month}/{kind}-{part}", kind))
+        steps = f"(SELECT * FROM read_parquet('{place}/month={month}/steps-{part}', hive_partitioning = false))"  # noqa: S608
+        files.append(_write(duck, lasts_sql(steps), place, f"month={month}/lasts-{part}", "lasts"))
     heads = dict(manifest.heads)
     for stream, seq, own in duck.execute(
         "SELECT stream, max(seq), arg_max(hash, seq) FROM part GROUP BY stream ORDER BY stream"

@@ -3,6 +3,7 @@
 The export writes these beside the entries, and a verification makes them again. One row is about one document in one
 entry: a field is null where the entry leaves it as it was, and JSON text otherwise (`null` for a value that is none
 now). Rows stand by `bucket` and document, so that all that is told of one is read without the rest, and in one go.
+Out of the steps in turn come the `lasts`: one row for each document, with the last value of each field in that file.
 """
 
 import json
@@ -30,6 +31,16 @@ def column(field: str, *, of_document: bool) -> str:
 
 BUCKETS = 16
 """Into so many parts documents fall by their names, so that looking back needs the memory of one of them."""
+
+
+COLUMNS = (
+    *(column(f, of_document=True) for f in DOC_FIELDS),
+    *(column(f, of_document=False) for f in RECORD_FIELDS),
+)
+"""The columns of a document's fields."""
+
+POSITION = "batch * 1048576 + place"
+"""Where a step stands among all of a system's, as one number."""
 
 
 def steps_sql(entries: str) -> str:
@@ -69,6 +80,26 @@ def moves_sql(entries: str) -> str:
 
 DERIVED = {"steps": steps_sql, "moves": moves_sql}
 """What is made out of entries, by the kind of file."""
+
+
+def lasts_sql(steps: str) -> str:
+    """The statement that makes the last values out of `steps`: a row for each document, at its last step.
+
+    `guard` is what all its tokens have come to, `null` for one that is gone.
+    """
+    last = ", ".join(f"arg_max({name}, pos) AS {name}" for name in COLUMNS)
+    tokens = f"""
+        SELECT name, '{{' || string_agg(to_json(k)::VARCHAR || ':' || v, ',' ORDER BY k) || '}}' AS merged
+        FROM (SELECT name, e.key AS k, arg_max(e.value::VARCHAR, pos) AS v
+              FROM (SELECT name, {POSITION} AS pos,
+                           unnest(map_entries(from_json(guard, '{json.dumps(_BY_NAME)}'))) AS e
+                    FROM {steps} AS told WHERE guard IS NOT NULL) GROUP BY name, k) GROUP BY name"""  # noqa: S608
+    return f"""
+        SELECT max(batch) AS batch, (max(pos) % 1048576)::INTEGER AS place, max("at") AS "at", name,
+               any_value(bucket) AS bucket, {last}, any_value(merged) AS guard
+        FROM (SELECT *, {POSITION} AS pos FROM {steps} AS told) LEFT JOIN ({tokens}) USING (name)
+        GROUP BY name ORDER BY bucket, name"""  # noqa: S608 - names out of this file
+
 
 _BY_NAME = "MAP(VARCHAR, JSON)"
 

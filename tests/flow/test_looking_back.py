@@ -45,7 +45,7 @@ def held(store_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Arch
 
 def test_at_its_head_every_document_is_the_store_s(held: tuple[Archive, dict[str, str]]) -> None:
     archive, kept = held
-    assert dict(records(as_of(archive.files(SYSTEM, "steps"), Until()))) == kept
+    assert dict(records(as_of(archive.parts(SYSTEM), Until()))) == kept
     assert len(kept) == 3
 
 
@@ -55,7 +55,7 @@ def test_however_many_buckets_are_folded_at_once_the_documents_are_the_same(
 ) -> None:
     archive, kept = held
     monkeypatch.setattr("engine.flow.replay.folding.AT_ONCE", at_once)
-    found = as_of(archive.files(SYSTEM, "steps"), Until(), moves=archive.files(SYSTEM, "moves"))
+    found = as_of(archive.parts(SYSTEM), Until(), moves=archive.files(SYSTEM, "moves"))
     assert sorted(records(found)) == sorted(kept.items())
 
 
@@ -67,7 +67,7 @@ def test_after_every_batch_it_is_what_the_entries_up_to_there_say(held: tuple[Ar
         state.apply(row[6], row[5], DECODER.decode(row[7]))
         if after is None or after[3] != row[3]:
             until = Until(batch=row[3])
-            told = dict(records(as_of(archive.files(SYSTEM, "steps"), until, moves=archive.files(SYSTEM, "moves"))))
+            told = dict(records(as_of(archive.parts(SYSTEM), until, moves=archive.files(SYSTEM, "moves"))))
             assert told == {n: r for n, r in state.records() if n.startswith(("invoice/", "customer/"))}
             states = fold_states(archive.files(SYSTEM, "moves"), until)
             assert states == {key: record.state for key, record in state.view.invoices.items()}

@@ -8,12 +8,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from benchmarks.replay.lives import Writer, journal
 from engine.flow.replay.proving import prove
 from engine.flow.replay.sharing import verify_shared
-from engine.store.archive import Archive, Manifest, open_duckdb, write_manifest
+from engine.store.archive import Archive
 from engine.store.checkpoints import CheckpointError, check_signature, sign
-from engine.store.exporting import DELIMITER, write_part
+from tests.flow.archived import archived
 from tests.flow.memory_journal import SYSTEM, checkpoint_at, made
 
 _ALONE = """
@@ -36,23 +35,6 @@ print(found.digest)
 """
 
 
-def archived(folder: Path, entries: int) -> Archive:
-    """An archive of so many entries, made without a database."""
-    writer, place = Writer(SYSTEM), folder / f"system={SYSTEM}"
-    place.mkdir(parents=True)
-    file = folder / "entries.csv"
-    with file.open("w", encoding="utf-8") as opened:
-        for part in journal(writer, entries):
-            for row in part:
-                fields = (*row[:5], row[5].replace(tzinfo=None).isoformat(" "), *row[6:])
-                opened.write(DELIMITER.join(map(str, fields)) + "\n")
-    with open_duckdb() as duck:
-        manifest, _ = write_part(duck, file, Manifest(SYSTEM), place, 1, writer.batch)
-    file.unlink()
-    write_manifest(folder, manifest)
-    return Archive(folder)
-
-
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     return archived(tmp_path_factory.mktemp("alone"), 300)
@@ -71,7 +53,7 @@ def test_two_processes_find_what_one_finds(archive: Archive) -> None:
     assert (two.faults, two.entries, two.decided, two.digest) == ([], 300, 300, one.digest)
 
 
-@pytest.mark.parametrize("part", ["entries", "steps", "moves", "manifest"])
+@pytest.mark.parametrize("part", ["entries", "steps", "lasts", "moves", "manifest"])
 def test_a_byte_changed_in_any_file_is_found_and_named(tmp_path: Path, part: str) -> None:
     held = archived(tmp_path / "archive", 40)
     place = held.place(SYSTEM)

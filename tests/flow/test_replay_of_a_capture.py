@@ -143,7 +143,7 @@ def test_at_every_transaction_s_end_the_journal_tells_what_the_rows_make(archive
             place += 1
         assert of_state(state) == expected, batch
     for batch, expected in ends[:: len(ends) // 5]:
-        assert documents(as_of(held.files(SYSTEM, "steps"), Until(batch=batch))) == expected, batch
+        assert documents(as_of(held.parts(SYSTEM), Until(batch=batch))) == expected, batch
 
 
 def test_personal_data_is_erased_and_every_chain_stays_valid(

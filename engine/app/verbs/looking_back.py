@@ -69,7 +69,7 @@ def _documents(archive: Any, system: str, until: Any) -> list[tuple[str, Any]]:
     if start:
         click.echo(f"{system}: started from the checkpoint of batch {start}; older entries are pruned", err=True)
     begun = archive.records(system, start)
-    found = as_of(archive.files(system, "steps"), until, begun, archive.files(system, "moves"))
+    found = as_of(archive.parts(system), until, begun, archive.files(system, "moves"))
     return sorted(found, key=lambda one: one[0])
 
 

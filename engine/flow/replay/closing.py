@@ -47,7 +47,7 @@ def close(archive: Archive, system: str, period: str) -> Closing:
     begin, after = period_bounds(period)
     until = Until(at=after - dt.timedelta(microseconds=1))
     begun = archive.records(system, archive.pruned_to(system))
-    found = list(as_of(archive.files(system, "steps"), until, begun, archive.files(system, "moves")))
+    found = list(as_of(archive.parts(system), until, begun, archive.files(system, "moves")))
     invoices = [r for _, r in found if isinstance(r, InvoiceRecord) and not r.deleted]
     customers = [r for _, r in found if isinstance(r, CustomerRecord) and not r.deleted]
     owed = [r for r in invoices if r.doc.open_amount and r.state not in ("new", "cleared", "posted")]

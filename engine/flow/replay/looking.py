@@ -9,24 +9,24 @@ from typing import Any
 
 import msgspec
 
-from engine.flow.replay.folding import COLUMNS, Until, fold_documents
+from engine.flow.replay.folding import Until, fold_documents
 from engine.flow.replay.state import KINDS
 from engine.model.canonical import canonical_bytes
 from engine.model.documents import Customer, Invoice
 from engine.model.records import CustomerRecord, InvoiceRecord
-from engine.store.archive import open_duckdb
-from engine.store.steps import DOC_FIELDS, RECORD_FIELDS
+from engine.store.archive import Part, open_duckdb
+from engine.store.steps import COLUMNS, DOC_FIELDS, RECORD_FIELDS
 
 Record = InvoiceRecord | CustomerRecord
 
 
 def as_of(
-    steps: Sequence[str],
+    parts: Sequence[Part],
     until: Until,
     begin: Iterator[tuple[str, str]] | None = None,
     moves: Sequence[str] = (),
 ) -> Iterator[tuple[str, Record]]:
-    """(name, record) of every document, by the Parquet files of steps, oldest first.
+    """(name, record) of every document, by an archive's parts, oldest first.
 
     `begin` are the records of the checkpoint at which the steps begin, if there is one. With the files of `moves`
     the states are folded apart as well, and must come out the same.
@@ -40,7 +40,7 @@ def as_of(
             known[name] = msgspec.json.decode(text, type=KINDS[name.partition("/")[0]])
     begun = {name: record.state for name, record in known.items() if isinstance(record, InvoiceRecord)}
     with open_duckdb() as duck:
-        for _ in fold_documents(duck, steps, until, moves, begun):
+        for _ in fold_documents(duck, parts, until, moves, begun):
             cursor = duck.execute(f"SELECT name, guards, {', '.join(COLUMNS)} FROM documents")  # noqa: S608
             while part := cursor.fetchmany(5000):
                 for name, guards, *values in part:
@@ -49,7 +49,7 @@ def as_of(
 
 
 def _built(
-    name: str, known: Record | None, guards: Sequence[tuple[int, str]] | None, values: Sequence[str | None]
+    name: str, known: Record | None, guards: Sequence[str | None] | None, values: Sequence[str | None]
 ) -> Record:
     """A record out of the last text of each of its fields."""
     invoice = name.startswith("invoice/")
@@ -57,8 +57,8 @@ def _built(
     told = dict(zip(DOC_FIELDS, values, strict=False))
     left = dict(zip(RECORD_FIELDS, values[len(DOC_FIELDS) :], strict=True))
     guard = dict(known.guard) if known else {}
-    for _, text in sorted(guards or ()):
-        for record, token in msgspec.json.decode(text).items():
+    for text in guards or ():
+        for record, token in msgspec.json.decode(text or "{}").items():
             if token is None:
                 guard.pop(record, None)
             else:
