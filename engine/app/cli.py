@@ -1,7 +1,11 @@
 """The command `arsync`. Each verb's file is imported only when the verb is called, so that the line answers fast."""
 
 import importlib
+import logging
+import os
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -70,9 +74,23 @@ def main() -> None:
 
     try:
         cli.main(standalone_mode=True)
-    except ConnectorError as error:
+    except (ConnectorError, RuntimeError) as error:
         click.echo(f"arsync: {error}", err=True)
-        sys.exit(1)
-    except RuntimeError as error:
-        click.echo(f"arsync: {error}", err=True)
-        sys.exit(1)
+        _leave(1)
+    except SystemExit as end:
+        if end.code is not None and not isinstance(end.code, int):
+            raise
+        _leave(end.code or 0)
+
+
+def _leave(code: int) -> None:
+    """End the process. A thread that is left in a C library (a connection being made, a look at the ERP) must not
+    meet what that library does while the interpreter is taken down."""
+    left = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if left and all(thread.daemon for thread in left):
+        logging.shutdown()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
