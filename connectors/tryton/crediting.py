@@ -42,15 +42,20 @@ def set_limit(session: Session, attempt: Attempt, write: SetCreditLimit, guard: 
 
 def find_release(session: Session, write: ReleaseOrder) -> Found | None:
     """Whether the order has gone on."""
-    row = _sale(session, write)
-    return Found(f"{SALE},{row['id']}") if row is not None and row["state"] in _RELEASED else None
+    row, more = _sale(session, write)
+    return Found(f"{SALE},{row['id']}") if row is not None and not more and row["state"] in _RELEASED else None
 
 
 def release(session: Session, attempt: Attempt, write: ReleaseOrder) -> Outcome:
     """Confirm the order, and answer yes to nothing but that it is over the limit."""
-    row = _sale(session, write)
+    row, more = _sale(session, write)
     if row is None:
         return refused(f"customer {write.customer} has no order {write.order} in Tryton")
+    if more:
+        return refused(
+            f"{write.order} is the number of one order of customer {write.customer} in Tryton and the id of another; "
+            "ask again by the other name of the one that is meant"
+        )
     name = f"{SALE},{row['id']}"
     if row["state"] in _RELEASED:
         return Outcome(OutcomeKind.ACCEPTED, f"it is {row['state']} already", name)
@@ -71,9 +76,11 @@ def _party(session: Session, write: SetCreditLimit) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def _sale(session: Session, write: ReleaseOrder) -> dict[str, Any] | None:
+def _sale(session: Session, write: ReleaseOrder) -> tuple[dict[str, Any] | None, bool]:
+    """The order of this name, and whether there are more."""
     named: list[Any] = ["OR", [["number", "=", write.order]]]
     if write.order.isdecimal():
         named.append([["id", "=", int(write.order)]])
     domain = [["company", "=", int(write.company)], ["party", "=", int(write.customer)], named]
-    return next(iter(rows(session, SALE, domain, ["state", "_timestamp"])), None)
+    found = list(rows(session, SALE, domain, ["state", "_timestamp"]))
+    return (found[0] if found else None), len(found) > 1

@@ -57,7 +57,10 @@ class TrytonMapping:
         """See `ErpMapping.read_paper`."""
         number, state = as_text(row.get("number"), "number"), as_text(row["state"], "state")
         if table == t.SALE:
-            return SalesOrder(key, number, held=state not in ("confirmed", "processing", "done"))
+            held = state not in ("confirmed", "processing", "done")
+            # A draft may have no customer yet.
+            whose = (as_id(row[name], name) if row.get(name) is not None else None for name in ("party", "company"))
+            return SalesOrder(key, number, held, *whose)
         text = as_text(row.get("description"), "description")
         return LedgerEntry(key, number, text, final=state == "posted") if text is not None else None
 

@@ -137,11 +137,16 @@ Document = Invoice | Customer
 
 
 class SalesOrder(msgspec.Struct, frozen=True):
-    """An order, as far as releasing it goes: `held` while the ERP does not let it go on. Not kept."""
+    """An order, as far as releasing it goes: `held` while the ERP does not let it go on. Not kept.
+
+    One without a customer or a company is taken for anybody's.
+    """
 
     key: str
     number: str | None
     held: bool
+    customer: str | None = None
+    company: str | None = None
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):

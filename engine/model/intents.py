@@ -178,7 +178,8 @@ class SetCreditLimit(_Intent, frozen=True, kw_only=True, tag="set_credit_limit")
 class ReleaseOrder(_Intent, frozen=True, kw_only=True, tag="release_order"):
     """Let an order go on that the ERP holds back because of the customer's credit.
 
-    `order` is the order's key or number in the ERP; `amount` is what it comes to, as the author saw it.
+    `order` is the key or number of one of the customer's orders in the ERP (refused where it is one's key and
+    another's number); `amount` is what it comes to, as the author saw it.
     """
 
     company: Key

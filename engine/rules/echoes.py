@@ -22,7 +22,7 @@ from engine.model.commands import (
     SetCreditLimit,
     Write,
 )
-from engine.model.documents import Customer, Invoice, InvoiceType, LedgerEntry, Paper, Phase
+from engine.model.documents import Customer, Invoice, InvoiceType, LedgerEntry, Paper, Phase, SalesOrder
 from engine.model.events import Echoed
 from engine.model.records import CommandRecord, ConflictKind, CustomerRecord, InvoiceRecord
 from engine.rules.claims import end_claims, end_match, lower_match
@@ -151,13 +151,21 @@ def _about(desk: Desk, paper: Paper) -> list[str]:
     if isinstance(paper, LedgerEntry):
         entry = desk.command(paper.text)
         return [entry.key] if entry and isinstance(entry.write, PostEntry) else []
-    names = (paper.key, paper.number)
     return [
         key
         for key, command in sorted(desk.view.commands.items())
-        if isinstance(command.write, ReleaseOrder) and command.write.order in names
+        if isinstance(command.write, ReleaseOrder) and _is_of(paper, command.write)
         if command.state not in (*_GIVEN_UP, CommandState.CONFIRMED) or _is_refused_and_held(desk, command)
     ]
+
+
+def _is_of(order: SalesOrder, write: ReleaseOrder) -> bool:
+    """Whether it is the order that was to be released. Another customer's may have its number as its key."""
+    return (
+        write.order in (order.key, order.number)
+        and order.customer in (None, write.customer)
+        and order.company in (None, write.company)
+    )
 
 
 def _is_refused_and_held(desk: Desk, command: CommandRecord) -> bool:

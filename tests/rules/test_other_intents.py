@@ -430,6 +430,17 @@ def test_an_order_is_released_when_the_erp_lets_it_go_on(script: Script, named: 
     assert (script.command("o1"), script.intent("o1")[0], script.conflicts) == ("confirmed", "done", [])
 
 
+def test_another_customer_s_order_of_the_same_name_releases_nothing(script: Script) -> None:
+    script.ask(release("o1"))
+    script.send(key("o1"))
+    script.answer(OutcomeKind.ACCEPTED, key("o1"))
+    papers(script, SalesOrder("5", "1", held=False, customer="8", company="1"))
+    papers(script, SalesOrder("1", "5", held=False, customer="7", company="2"))
+    assert script.command("o1") == "accepted"
+    papers(script, SalesOrder("5", "1", held=False, customer="7", company="1"))
+    assert (script.command("o1"), script.intent("o1")[0], script.conflicts) == ("confirmed", "done", [])
+
+
 def release(name: str) -> ReleaseOrder:
     return ReleaseOrder(
         id=name, system="erp", customer="7", company="1", order="1", currency="EUR", amount=Decimal("900.00")

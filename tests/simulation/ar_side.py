@@ -244,9 +244,12 @@ class ArSide:
         last = self._books.db.last_id("sorder")
         if not last:
             return None
+        row = self._books.db.row("sorder", self._dice.randrange(1, last + 1))
+        by_number = row["number"] is not None and self._dice.random() < 0.3
+        customer = str(row["partner"]) if self._dice.random() < 0.95 else self._customer()
         return asked.ReleaseOrder(
-            id=self._id("ord"), system=self._system, customer=self._customer(), company="1",
-            order=str(self._dice.randrange(1, last + 1)), currency="EUR", amount=Decimal("100.00"),
+            id=self._id("ord"), system=self._system, customer=customer, company="1",
+            order=row["number"] if by_number else str(row["id"]), currency="EUR", amount=Decimal("100.00"),
         ), {}  # fmt: skip
 
     def _entry(self) -> tuple[Intent, dict[str, int | None]] | None:

@@ -20,7 +20,7 @@ KEY_FORM = re.compile("[A-Z2-7]{16}")
 INDEXES = [
     ("item", "bill"), ("settle", "bill"), ("settle", "receipt"), ("clearing", "bill"), ("receipt", "partner"),
     ("bill", "partner"), ("bill", "ref"), ("receipt", "memo"), ("entry", "text"),
-    ("credit_limit", "partner"),
+    ("credit_limit", "partner"), ("sorder", "partner"),
 ]  # fmt: skip
 
 
@@ -132,7 +132,20 @@ class Books:
         amount: Decimal = self.db.row("receipt", receipt)["amount"]
         return amount - sum(used, ZERO)
 
+    def orders(self, customer: str, name: str) -> list[Row]:
+        """A customer's orders with this id or number."""
+        mine = self.db.where("sorder", "partner", int(customer)) if customer.isdecimal() else []
+        return [row for row in mine if name in (str(row["id"]), row["number"])]
+
     # Writing, within a transaction.
+
+    def open_order(self, tx: Transaction, partner: int, *, numbered: bool) -> int:
+        """A held order; one that gets no number yet lets the ids run ahead of the numbers."""
+        number = None
+        if numbered:
+            count = self._posted["order"] = self._posted.get("order", 0) + 1
+            number = str(count) if self.plain_numbers else f"S{count}"
+        return tx.insert("sorder", partner=partner, number=number, held=True, note="")
 
     def open_bill(
         self, tx: Transaction, partner: int, total: Decimal, *, day: dt.date, dues: list[dt.date],

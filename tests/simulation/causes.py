@@ -180,9 +180,9 @@ def _missing(case: Case) -> bool:
         case asked.ApplyReceipt():
             done = [commit for commit in case.evidence.effects[case.key] if commit.at <= until]
             return not done or _settled_and_not_cleared(case, done[0].lsn, until)
-        case asked.ReleaseOrder(order=order):
+        case asked.ReleaseOrder():
             done = [commit for commit in case.evidence.effects[case.key] if commit.at <= until]
-            return not done or _held_again_unseen(case, done[0].lsn, order)
+            return not done or _held_again_unseen(case, done[0].lsn, case.intent)
         case _:
             return not any(commit.at <= until for commit in case.evidence.effects[case.key])
 
@@ -198,7 +198,7 @@ def _settled_and_not_cleared(case: Case, applied: int, until: dt.datetime) -> bo
     return all(moment.facts is not None and moment.facts.phase == "open" for moment in since)
 
 
-def _held_again_unseen(case: Case, released: int, order: str) -> bool:
+def _held_again_unseen(case: Case, released: int, asked_for: asked.ReleaseOrder) -> bool:
     """The order was held again before the change stream told of its release: a snapshot told of what came after."""
     later = (
         change.row
@@ -206,7 +206,8 @@ def _held_again_unseen(case: Case, released: int, order: str) -> bool:
         for change in commit.changes
         if released < commit.lsn <= case.position and change.table == "sorder"
     )
-    held = any(row["held"] for row in later if order in (str(row["id"]), row["number"]))
+    mine = {row["id"] for row in case.evidence.books.orders(asked_for.customer, asked_for.order)}
+    held = any(row["held"] for row in later if row["id"] in mine)
     return held and not case.evidence.was_told(released)
 
 

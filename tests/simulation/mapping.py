@@ -68,7 +68,8 @@ class SimMapping:
     def read_paper(self, table: str, key: str, row: Row) -> Paper | None:
         """See `ErpMapping.read_paper`."""
         if table == "sorder":
-            return SalesOrder(key, as_text(row["number"], "number"), held=bool(row["held"]))
+            number, held = as_text(row["number"], "number"), bool(row["held"])
+            return SalesOrder(key, number, held, as_id(row["partner"], "partner"), "1")
         return LedgerEntry(key, None, as_text(row["text"], "text"), final=bool(row["posted"]))
 
     def amounts(self, table: str, row: Row, rows: Rows) -> Iterable[Amount]:  # noqa: ARG002 - the port's

@@ -208,6 +208,12 @@ def _ever_stood(evidence: Evidence, intent: Intent, key: str) -> bool:
             return evidence.created(key, "entry") == 1
         case asked.SetCreditLimit():
             return any(limit == intent.limit for _, limit in evidence.books.limits[intent.customer])
+        case asked.ReleaseOrder():
+            mine = {row["id"] for row in evidence.books.orders(intent.customer, intent.order)}
+            return any(
+                change.table == "sorder" and change.row["id"] in mine and not change.row["held"]
+                for commit in evidence.books.db.log for change in commit.changes
+            )  # fmt: skip
         case asked.ApplyReceipt():
             (invoice,) = evidence.parts(intent)
             moments = evidence.books.history.get(invoice, [])

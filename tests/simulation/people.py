@@ -306,7 +306,8 @@ class People:
                 tx.update("sorder", self.dice.choice(self.orders), held=self.dice.random() < 0.5)
             return
         with self.db.transaction("sales", "order held") as tx:
-            self.orders.append(tx.insert("sorder", number=f"S{len(self.orders)}", held=True, note=""))
+            partner = self.dice.randrange(1, self.db.last_id("partner") + 1)
+            self.orders.append(self.books.open_order(tx, partner, numbered=self.dice.random() < 0.8))
 
     def clear(self) -> None:
         """The job that clears what has come to zero, where it is a job."""

@@ -213,9 +213,10 @@ class Clerk:
             books.settle_up(tx, bill)
 
     def _release(self, key: str, write: ReleaseOrder) -> None:
-        row = self.books.db.find("sorder", int(write.order))
-        if row is None:
-            raise Refusal("there is no such order")
+        found = self.books.orders(write.customer, write.order)
+        if len(found) != 1:
+            raise Refusal(f"customer {write.customer} has {len(found)} orders {write.order}")
+        (row,) = found
         with self._transaction(key, "release") as tx:
             tx.update("sorder", row["id"], held=False)
 
@@ -252,8 +253,8 @@ class Clerk:
                     books.db.where("credit_limit", "partner", int(write.customer))[0]["amount"] == write.limit
                 )
             case ReleaseOrder():
-                row = books.db.find("sorder", int(write.order))
-                return row is not None and not row["held"]
+                found = books.orders(write.customer, write.order)
+                return len(found) == 1 and not found[0]["held"]
         return False
 
     # Checks.

@@ -4,6 +4,7 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.model.commands import (
@@ -364,6 +365,33 @@ def test_an_order_over_the_limit_is_released(bench: Bench) -> None:
     assert send(bench, write).kind == "accepted"
     unknown = ReleaseOrder(company="1", customer=str(party), currency="EUR", amount=Decimal(0), order="SO-404")
     assert send(bench, unknown).kind == "rejected"
+
+
+def test_an_order_s_number_that_is_another_one_s_id_releases_neither(bench: Bench) -> None:
+    (party,) = bench.session.call("model.party.party.search", [["name", "=", "Granite Retail"]])
+    # A draft takes an id and no number, so that ids run ahead of numbers.
+    bench.session.call("model.sale.sale.create", [{"company": 1, "party": party, "currency": _euro(bench)}])
+    numbers: dict[str, int] = {}
+    while not (both := [number for number in numbers if int(number) in numbers.values()]):
+        order = bench.accountant.quote_order(party, Decimal("9000.00"))
+        (row,) = bench.session.call("model.sale.sale.read", [order], ["number"])
+        numbers[row["number"]] = order
+        assert len(numbers) < 40
+    name = both[0]
+    write = ReleaseOrder(company="1", customer=str(party), currency="EUR", amount=Decimal(0), order=name)
+    outcome = send(bench, write)
+    assert outcome.kind == "rejected"
+    assert "the id of another" in outcome.detail
+    assert {bench.accountant.order_state(order) for order in (int(name), numbers[name])} == {"quotation"}
+    # Its id lies ahead of all numbers, so that it means one.
+    assert send(bench, msgspec.structs.replace(write, order=str(numbers[name]))).kind == "accepted"
+    assert bench.accountant.order_state(numbers[name]) in ("confirmed", "processing")
+    assert bench.accountant.order_state(int(name)) == "quotation"
+
+
+def _euro(bench: Bench) -> int:
+    (company,) = bench.session.call("model.company.company.read", [1], ["currency"])
+    return int(company["currency"])
 
 
 def test_nothing_is_written_with_an_outdated_token(bench: Bench) -> None:
