@@ -291,12 +291,16 @@ class Terminal:
         end = time.monotonic() + seconds
         while text not in self.shown:
             assert time.monotonic() < end, self.shown[-2000:]
-            ready, _, _ = select.select([self._ours], [], [], 0.2)
-            if ready:
-                try:
-                    self._drawn += os.read(self._ours, 65536)
-                except OSError:
-                    pytest.fail(f"it has ended: {self.shown[-2000:]}")
+            self.read(0.2)
+
+    def read(self, seconds: float) -> None:
+        """Take what is drawn within this time. A terminal that nobody reads holds the program up when it is full."""
+        ready, _, _ = select.select([self._ours], [], [], seconds)
+        if ready:
+            try:
+                self._drawn += os.read(self._ours, 65536)
+            except OSError:
+                pytest.fail(f"it has ended: {self.shown[-2000:]}")
 
     def press(self, keys: str) -> None:
         self._drawn = b""
@@ -323,7 +327,7 @@ def test_in_a_real_terminal(desk: House, tmp_path: Path) -> None:  # noqa: F811
         end = time.monotonic() + 60
         while of(desk, "p1").state != "held":
             assert time.monotonic() < end, terminal.shown
-            time.sleep(0.1)
+            terminal.read(0.1)
         terminal.until("held")
         terminal.press("q")
         assert terminal.close() == 0

@@ -27,7 +27,7 @@ def test_what_only_a_snapshot_shows_confirms_a_release_and_an_entry(connection: 
     wire = Wire(books.db, Random(2), dates="iso", borders=True)
     with books.db.transaction("setup", "company") as tx:
         tx.insert("currency", code="EUR")
-        order = tx.insert("sorder", number="S1", held=True, note="")
+        order = books.open_order(tx, 1, numbered=True)
     wire.snapshot(skip=True)
     pipeline = Pipeline(connection, SYSTEM, SimMapping(), Policy(), clock, epoch="e1")
     source = Stream(wire, 0, lambda _count: None)
