@@ -48,7 +48,6 @@ class Group:
         self._options = options
         self._told: dict[TopicPartition, int] = {}
         self._asked = time.monotonic()
-        self._settled = False
         with sentences(options):
             self._member = consumer(
                 options,
@@ -84,11 +83,14 @@ class Group:
             SourceError: the brokers do not serve; nothing is owned until they do.
         """
         with sentences(self._options):
-            self._member.poll(timeout_ms=int((timeout if self._settled else max(timeout, _JOINING)) * 1000))
+            self._member.poll(timeout_ms=int(timeout * 1000))
+            if self._member.group_metadata().state is not MemberState.STABLE:
+                # At once: the answer to a joining that has just begun is on its way.
+                self._member.poll(timeout_ms=int(_JOINING * 1000))
             parts = self._member.assignment()
             self._tell(parts)
-            self._settled = self._member.group_metadata().state is MemberState.STABLE
-        if not self._settled:
+            settled = self._member.group_metadata().state is MemberState.STABLE
+        if not settled:
             return None
         return frozenset(self._systems[part.topic] for part in parts if part.partition == 0)
 
