@@ -90,7 +90,7 @@ def lasts_sql(steps: str) -> str:
     last = ", ".join(f"arg_max({name}, pos) AS {name}" for name in COLUMNS)
     tokens = f"""
         SELECT name, '{{' || string_agg(to_json(k)::VARCHAR || ':' || v, ',' ORDER BY k) || '}}' AS merged
-        FROM (SELECT name, e.key AS k, arg_max(e.value::VARCHAR, pos) AS v
+        FROM (SELECT name, e.key AS k, arg_max(coalesce(e.value::VARCHAR, 'null'), pos) AS v
               FROM (SELECT name, {POSITION} AS pos,
                            unnest(map_entries(from_json(guard, '{json.dumps(_BY_NAME)}'))) AS e
                     FROM {steps} AS told WHERE guard IS NOT NULL) GROUP BY name, k) GROUP BY name"""  # noqa: S608

@@ -1,6 +1,7 @@
 """However an archive is cut into parts and months, every moment looks the same."""
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from engine.flow.replay.reading import DECODER
 from engine.flow.replay.state import State
 from engine.store.archive import Archive, file_digest, open_duckdb, write_manifest
 from engine.store.journal import Row
+from engine.store.steps import COLUMNS, lasts_sql
 from tests.flow.archived import archived_rows
 from tests.flow.memory_journal import SYSTEM, made
 
@@ -95,3 +97,17 @@ def test_a_last_value_that_its_steps_do_not_give_is_found_though_the_archive_was
     assert [fault.sentence for fault in prove(Archive(tmp_path), SYSTEM).faults] == [
         f"file {known.path} of the archive is not what its entries give: 2 rows differ"
     ]
+
+
+def test_a_token_that_is_gone_stays_gone() -> None:
+    told = [(1, '{"a": "1", "b": "2"}'), (2, '{"a": null}'), (3, None), (4, '{"c": "3"}')]
+    with open_duckdb() as duck:
+        columns = ", ".join(f"NULL::VARCHAR AS {name}" for name in COLUMNS)
+        duck.execute("CREATE TABLE told (batch BIGINT, guard VARCHAR)")
+        duck.executemany("INSERT INTO told VALUES (?, ?)", told)
+        duck.execute(
+            f"""CREATE TABLE steps AS SELECT batch, 0 AS place, TIMESTAMP '2026-01-01' AS "at", 'invoice/1' AS name,
+                0::UTINYINT AS bucket, guard, {columns} FROM told"""
+        )
+        (found,) = duck.execute(f"SELECT guard FROM ({lasts_sql('steps')})").fetchall()
+    assert json.loads(found[0]) == {"a": None, "b": "2", "c": "3"}
