@@ -168,7 +168,7 @@ class Archive:
         with TemporaryDirectory(prefix="arsync-steps-") as folder, open_duckdb(MEMORY, spill=folder) as duck:
             for path in (one.path for one in files if one.kind == "entries"):
                 for kind, made in DERIVED.items():
-                    duck.execute(f"CREATE OR REPLACE TABLE {kind} AS {made(_parquet(place / path))}")
+                    duck.execute(f"CREATE OR REPLACE TABLE {kind} AS {made(parquet(place / path))}")
                     name = _beside(path, "entries", kind)
                     faults += _apart(duck, f"SELECT * FROM {kind}", place, name)  # noqa: S608 - a kind of file
                 if (name := _beside(path, "entries", "lasts")) in lasts:
@@ -213,13 +213,14 @@ def _beside(path: str, kind: str, other: str) -> str:
     return path.replace(f"/{kind}-", f"/{other}-")
 
 
-def _parquet(file: Path) -> str:
+def parquet(file: Path) -> str:
+    """All rows of a file, as a statement reads them."""
     return f"(SELECT * FROM read_parquet('{file}', hive_partitioning = false))"  # noqa: S608 - its own path
 
 
 def _apart(duck: Any, again: str, place: Path, name: str) -> list[str]:
     """A sentence when a file is not what a query gives."""
-    there = f"SELECT * FROM {_parquet(place / name)}"  # noqa: S608 - its own path
+    there = f"SELECT * FROM {parquet(place / name)}"  # noqa: S608 - its own path
     (apart,) = duck.execute(
         f"""WITH again AS MATERIALIZED ({again}), there AS ({there})
             SELECT count(*) FROM ((SELECT * FROM again EXCEPT ALL SELECT * FROM there)

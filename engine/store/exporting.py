@@ -213,7 +213,7 @@ def write_part(duck: Any, file: Path, manifest: Manifest, place: Path, first: in
         part = f"{first:012d}-{upto:012d}.parquet"
         for kind, query in {"entries": plain, **derived}.items():
             files.append(_write(duck, query, place, f"month={month}/{kind}-{part}", kind))
-        steps = f"(SELECT * FROM read_parquet('{place}/month={month}/steps-{part}', hive_partitioning = false))"  # noqa: S608
+        steps = arch.parquet(place / f"month={month}/steps-{part}")
         files.append(_write(duck, lasts_sql(steps), place, f"month={month}/lasts-{part}", "lasts"))
     heads = dict(manifest.heads)
     for stream, seq, own in duck.execute(

@@ -299,9 +299,6 @@ def _precondition(case: Case) -> bool:
             )
         case "plan.dispute_over" | "plan.dispute_approved":
             return _dispute_settled(case)
-        case "plan.named_twice":
-            names = [part.invoice for part in intent.parts]
-            return len(evidence.parts(intent)) < len(names)
         case "plan.ambiguous":
             return any(_cannot_be_told(case, meant, part) for meant, part in evidence.parts(intent).items())
     return False

@@ -52,8 +52,8 @@ class FoldedApartError(RuntimeError):
 def fold_documents(
     duck: Any, parts: Sequence[Part], until: Until, moves: Sequence[str] = (), begun: Mapping[str, str] | None = None
 ) -> Iterator[int]:
-    """Make the table `documents`, some buckets at a time: for each document the last text of every field, and its
-    guards as texts, oldest first.
+    """Make the table `documents`, some buckets at a time: for each document the last text of every field, and
+    its guard.
 
     Gives the number of documents each time that the table holds the next ones. With the files of `moves` their states
     are led through the machine's table too; `begun` are those at the checkpoint where the steps begin, by name.
@@ -132,14 +132,14 @@ def _put_documents(duck: Any, lasts: list[str], cut: list[list[str]], where: str
         f"CREATE OR REPLACE TABLE often AS SELECT name FROM {told} GROUP BY name HAVING count(*) > 1",  # noqa: S608
         files_of,
     )
-    last = ", ".join(f"arg_max({name}, pos) AS {name}" for name in COLUMNS)
+    duck.execute(
+        f"CREATE OR REPLACE TABLE several AS SELECT * FROM {told} WHERE name IN (FROM often)",  # noqa: S608
+        files_of,
+    )
     duck.execute(
         f"""CREATE OR REPLACE TABLE documents AS
-            SELECT * FROM (
-                SELECT name, [guard] AS guards, {", ".join(COLUMNS)} FROM {told} WHERE name NOT IN (FROM often)
-                UNION ALL
-                SELECT name, list(guard ORDER BY pos) AS guards, {last}
-                FROM (SELECT *, {POSITION} AS pos FROM {told}) WHERE name IN (FROM often) GROUP BY name)""",  # noqa: S608
+            SELECT name, guard, {", ".join(COLUMNS)} FROM (
+                SELECT * FROM {told} WHERE name NOT IN (FROM often) UNION ALL BY NAME {lasts_sql("several")})""",  # noqa: S608
         files_of,
     )
     (number,) = duck.execute("SELECT count(*) FROM documents").fetchone()
@@ -183,7 +183,7 @@ def _lead(duck: Any, moves: Sequence[str], where: str, count: int, begun: Mappin
         first[code] = _STATES.index(begun.get(name, str(_MACHINE.initial)))
     _types(duck)
     found = duck.execute(
-        f"""SELECT coalesce(code, -1) AS code, batch * 1048576 + place AS pos, number,
+        f"""SELECT coalesce(code, -1) AS code, {POSITION} AS pos, number,
                    {_code("source", "state")}, {_code("trigger", "trigger")}, {_code("destination", "state")}
             FROM read_parquet(?, hive_partitioning = false)
             LEFT JOIN (SELECT rowid AS code, name FROM documents) ON name = 'invoice/' || subject

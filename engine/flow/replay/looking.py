@@ -41,28 +41,25 @@ def as_of(
     begun = {name: record.state for name, record in known.items() if isinstance(record, InvoiceRecord)}
     with open_duckdb() as duck:
         for _ in fold_documents(duck, parts, until, moves, begun):
-            cursor = duck.execute(f"SELECT name, guards, {', '.join(COLUMNS)} FROM documents")  # noqa: S608
+            cursor = duck.execute(f"SELECT name, guard, {', '.join(COLUMNS)} FROM documents")  # noqa: S608
             while part := cursor.fetchmany(5000):
-                for name, guards, *values in part:
-                    yield name, _built(name, known.pop(name, None), guards, values)
+                for name, guard, *values in part:
+                    yield name, _built(name, known.pop(name, None), guard, values)
     yield from known.items()
 
 
-def _built(
-    name: str, known: Record | None, guards: Sequence[str | None] | None, values: Sequence[str | None]
-) -> Record:
+def _built(name: str, known: Record | None, changed: str | None, values: Sequence[str | None]) -> Record:
     """A record out of the last text of each of its fields."""
     invoice = name.startswith("invoice/")
     kind: Any = InvoiceRecord if invoice else CustomerRecord
     told = dict(zip(DOC_FIELDS, values, strict=False))
     left = dict(zip(RECORD_FIELDS, values[len(DOC_FIELDS) :], strict=True))
     guard = dict(known.guard) if known else {}
-    for text in guards or ():
-        for record, token in msgspec.json.decode(text or "{}").items():
-            if token is None:
-                guard.pop(record, None)
-            else:
-                guard[record] = token
+    for record, token in msgspec.json.decode(changed or "{}").items():
+        if token is None:
+            guard.pop(record, None)
+        else:
+            guard[record] = token
     doc = _joined(told, Invoice if invoice else Customer, known.doc if known else None)
     fields = {n: msgspec.json.decode(t, type=_type(kind, n)) for n, t in left.items() if t is not None}
     if known is not None:
