@@ -85,6 +85,43 @@ def test_a_member_with_a_name_comes_back_to_its_own_and_nobody_else_loses_any(
         second.close()
 
 
+def test_a_member_that_waits_for_the_others_does_not_ask_behind_its_joining(
+    stack: KafkaStack, mark: str, systems: list[str], tmp_path: Path
+) -> None:
+    """The broker would answer it only once all others had joined; until then the member would not be polled."""
+    first, second, third = (member(stack, mark, systems, tmp_path, name) for name in ("one", "two", "three"))
+    try:
+        settled([first, second], systems)
+        third.owned(0.05)
+        until = time.monotonic() + PATIENCE
+        while first.owned(0.05) is not None:
+            assert time.monotonic() < until, "the third's joining is not heard of"
+        # It is due to tell how far it is, and the second, who is not polled, has not joined.
+        first._asked = 0.0
+        asked = time.monotonic()
+        assert first.owned(0.05) is None
+        assert time.monotonic() - asked < SESSION / 2
+    finally:
+        for one in (first, second, third):
+            one.close()
+
+
+def test_who_leads_knows_the_topics_before_it_shares_them_out(
+    stack: KafkaStack, mark: str, systems: list[str], tmp_path: Path
+) -> None:
+    """Else it would hear of them right afterwards, and have all join again."""
+    for turn in range(5):
+        only = member(stack, f"{mark}-{turn}", systems, tmp_path)
+        try:
+            settled([only], systems)
+            generation = only._member.group_metadata().generation_id
+            for _ in range(5):
+                assert only.owned(0.1) == frozenset(systems)
+            assert only._member.group_metadata().generation_id == generation
+        finally:
+            only.close()
+
+
 def test_a_member_without_a_name_is_taken_over_from_at_once(
     stack: KafkaStack, mark: str, systems: list[str], tmp_path: Path
 ) -> None:
@@ -118,11 +155,11 @@ def test_a_member_that_cannot_join_leaves_nothing_open(
 ) -> None:
     asking: list[Any] = []
 
-    def away(member: Any, topic: str) -> None:
+    def away(member: Any) -> None:
         asking.append(member)
-        raise errors.KafkaTimeoutError(topic)
+        raise errors.KafkaTimeoutError("metadata")
 
-    monkeypatch.setattr(KafkaConsumer, "partitions_for_topic", away)
+    monkeypatch.setattr(KafkaConsumer, "topics", away)
     with pytest.raises(SourceError, match="does not serve"):
         member(stack, mark, systems, tmp_path)
     assert [one._closed for one in asking] == [True]

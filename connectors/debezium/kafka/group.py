@@ -65,10 +65,10 @@ class Group:
                 metadata_max_age_ms=10_000,
             )
             try:
-                # Who leads the group shares out what it knows of: a topic not heard of yet would be nobody's.
-                for topic in self._systems:
-                    self._member.partitions_for_topic(topic)
                 self._member.subscribe(list(self._systems), listener=_Pausing(self._member))
+                # Asked once more before the first joining: who leads the group shares out what it knows of, and has
+                # all join again as soon as it hears of another topic.
+                self._member.topics()
             except BaseException:
                 # Joining is tried again and again: nobody else could close this one.
                 self.close()
@@ -87,11 +87,12 @@ class Group:
             if self._member.group_metadata().state is not MemberState.STABLE:
                 # At once: the answer to a joining that has just begun is on its way.
                 self._member.poll(timeout_ms=int(_JOINING * 1000))
+            if self._member.group_metadata().state is not MemberState.STABLE:
+                # Nothing is told meanwhile: the broker answers a connection in order, and holds a joining until all
+                # others have joined. Whoever asked for its offsets now would wait for them, and not be polled.
+                return None
             parts = self._member.assignment()
             self._tell(parts)
-            settled = self._member.group_metadata().state is MemberState.STABLE
-        if not settled:
-            return None
         return frozenset(self._systems[part.topic] for part in parts if part.partition == 0)
 
     def close(self) -> None:
