@@ -55,10 +55,10 @@ class Decision(msgspec.Struct):
 class Desk:
     """One event's working copy over a view that stays as it is.
 
-    `doubts`: what can mean more than one invoice is left to people.
+    `rules` is the version of the rules: a former one (`engine.rules.frozen`) does not know what came later.
     """
 
-    doubts: ClassVar[bool] = True
+    rules: ClassVar[int] = 2
 
     def __init__(self, view: View, policy: Policy, system: str) -> None:
         self.view = view

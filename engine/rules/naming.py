@@ -30,6 +30,8 @@ def meant(desk: Desk, part: Allocation) -> Meant:
         return Meant(found, " or ".join(map(_called, found)))
     if found and _may_be_a_key(desk, part.invoice, found[0]):
         return Meant(found, f"{_called(found[0])} or one with key {part.invoice} that the ERP has not told of yet")
+    if found and _may_be_a_number(desk, part.invoice, found[0]):
+        return Meant(found, f"{_called(found[0])} or one with number {part.invoice} that the ERP has not told of yet")
     return Meant(found)
 
 
@@ -49,8 +51,15 @@ def _called(record: InvoiceRecord) -> str:
 
 def _may_be_a_key(desk: Desk, name: str, numbered: InvoiceRecord) -> bool:
     """Whether a name under which only a number is known is spelled as keys are."""
-    asked = desk.doubts and desk.policy.invoices_named_by is not Naming.NUMBER and numbered.key != name
+    asked = desk.rules > 1 and desk.policy.invoices_named_by is not Naming.NUMBER and numbered.key != name
     return asked and name.isdecimal() and numbered.key.isdecimal()
+
+
+def _may_be_a_number(desk: Desk, name: str, keyed: InvoiceRecord) -> bool:
+    """Whether a name under which only a key is known is spelled as numbers are."""
+    asked = desk.rules > 1 and desk.policy.invoices_named_by is not Naming.KEY and keyed.key == name
+    number = keyed.doc.number or ""
+    return asked and name.isdecimal() and number != name and number.isdecimal()
 
 
 def _was(record: InvoiceRecord, version: str) -> bool:

@@ -101,6 +101,26 @@ def test_a_basis_that_one_of_them_had_says_so_too(meant: str) -> None:
     assert intent.invoices == (meant,)
 
 
+def test_a_key_may_be_the_number_of_an_invoice_that_is_still_to_be_told() -> None:
+    house = House()
+    house.view = View()
+    house.take(told(invoice("12", "9", "242.00")))
+    assert house.pay(("12", "NEVERSEEN")).state == "held"
+    house.take(told(invoice("31", "12"), tx="next"))
+    assert house.view.commands == {}
+    (conflict,) = house.view.conflicts.values()
+    assert (conflict.rule, conflict.open) == ("plan.ambiguous", True)
+    assert "number 12 that the ERP has not told of yet" in conflict.sentence
+
+
+def test_a_key_that_its_own_basis_names_is_no_doubt() -> None:
+    house = House()
+    house.view = View()
+    house.take(told(invoice("12", "9", "242.00")))
+    house.pay(("12", house.version("12")))
+    assert house.paid == ["12"]
+
+
 def test_money_goes_nowhere_when_it_cannot_be_told() -> None:
     house = House()
     intent = house.pay(("12", "NEVERSEEN"))

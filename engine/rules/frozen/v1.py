@@ -1,7 +1,9 @@
 """Version 1: a name was a key where one has it, and a number only else; of a deleted invoice the key alone.
 
 Later versions tell whoever names a deleted one by number that it is gone, and let the basis say which invoice is
-meant where one has the name as its key and another as its number. Nothing else was decided otherwise.
+meant where one has the name as its key and another as its number. What else they decide otherwise asks the desk for
+the version of its rules: a write that is another one by the time it is sent, receipts and credits that are alike,
+limits and blocks while others are on their way, and what ends a dispute.
 """
 
 from engine.model.events import Event
@@ -14,7 +16,7 @@ from engine.rules.policy import Policy
 class FormerDesk(Desk):
     """A desk that takes a name for a key first, and does not find a deleted invoice by its number."""
 
-    doubts = False
+    rules = 1
 
     def invoices_named(self, name: str) -> list[InvoiceRecord]:
         keyed = self._invoice(name)
