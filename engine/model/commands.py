@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from engine.model.canonical import short_digest
 
@@ -147,11 +148,18 @@ class SetBlock(_Write, frozen=True, kw_only=True, tag="set_block"):
 class ApplyReceipt(_Write, frozen=True, kw_only=True, tag="apply_receipt"):
     """Apply a receipt that the ERP holds on account to the one invoice in `allocations`.
 
-    `receipt` is the text that its open item carries, or the item itself. `clears`: it equals what is open.
+    `receipt` is the text that its open item carries, or the item itself. `clears`: it equals what is open. `before`
+    are the items of this name that were applied to the invoice already when it was decided, if any: they are others.
     """
 
     receipt: str
     clears: bool = False
+    before: tuple[str, ...] | UnsetType = UNSET
+
+    def is_item(self, item: str, text: str | None, amount: Decimal) -> bool:
+        """Whether an item is the one that is to be applied: by its name and amount, and it is not an earlier one."""
+        earlier = not isinstance(self.before, UnsetType) and item in self.before
+        return self.receipt in (text, item) and amount == self.amount and not earlier
 
     @property
     def claims(self) -> bool:

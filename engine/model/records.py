@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from engine.model.commands import Outcome, PostPayment, Write
 from engine.model.documents import Customer, Invoice
@@ -68,7 +69,7 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
     `version` is its content version, `told` where the ERP said what has that version, `past` what it was before
     (bounded; newest first). `ancestors` are earlier versions from which this one differs only by what our
     own commands did: a basis that names one of them is not stale. `changes` are the keys of commands under way that
-    will change it otherwise than by a match.
+    will change it otherwise than by a match. `credited` is what our credit memos about it come to, once one was seen.
     """
 
     doc: Invoice
@@ -84,6 +85,7 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
     deleted: bool = False
     told: Word | None = None
     past: tuple[Past, ...] = ()
+    credited: Decimal | UnsetType = UNSET
 
     @property
     def key(self) -> str:

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from engine.model.commands import IssueMemo, ReverseApplication, SetBlock
+from engine.model.commands import ApplyReceipt, IssueMemo, ReverseApplication, SetBlock
 from engine.model.documents import Application, Invoice, Phase
 from engine.model.records import InvoiceRecord
 from engine.rules.desk import Desk
@@ -50,8 +50,10 @@ def ancestors(
     ours = _Ours(blocked=old.doc.blocked)
     reversed_lines = _reversals(desk, old.doc, doc, moved)
     ours.returned = sum((line.amount for line in reversed_lines), _ZERO)
+    passed_on = _passed_on(desk, doc, moved)
     for shift in moved:
-        _add_shift(desk, shift, reversed_lines, ours)
+        if shift.command not in passed_on:
+            _add_shift(desk, shift, reversed_lines, ours)
     for key in old.changes:
         command = desk.command(key)
         if command is None or command.state in _NOTHING_DONE:
@@ -77,6 +79,15 @@ def _reversals(desk: Desk, old: Invoice, new: Invoice, moved: list[Shift]) -> li
     items = {write.item for write in writes if isinstance(write, ReverseApplication)}
     left = {line.item for line in new.applications}
     return [line for line in old.applications if line.item in items - left]
+
+
+def _passed_on(desk: Desk, doc: Invoice, moved: list[Shift]) -> set[str | None]:
+    """Receipts of ours of which another command of ours applies what had stayed on account: counted once."""
+    if desk.rules == 1:
+        return set()
+    writes = [command.write for shift in moved if shift.by > 0 and (command := desk.command(shift.command))]
+    named = {write.receipt for write in writes if isinstance(write, ApplyReceipt)}
+    return {one.text for one in doc.applications if one.text in named or one.item in named}
 
 
 def _add_shift(desk: Desk, shift: Shift, reversed_lines: list[Application], ours: _Ours) -> None:

@@ -1,11 +1,15 @@
 """Leads disputes through their life, and the invoice with them. A dispute is known by the intent that raised it."""
 
+from decimal import Decimal
+
 import msgspec
+from msgspec import UNSET
 
 from engine.model.canonical import money
 from engine.model.commands import IssueMemo as MemoWrite
+from engine.model.commands import Memo
 from engine.model.intents import Intent, IssueMemo, RaiseDispute, RejectDispute
-from engine.model.records import CommandRecord, Dispute
+from engine.model.records import CommandRecord, Dispute, IntentRecord
 from engine.rules.desk import Desk
 from statemachines import DisputeState, DisputeTrigger, InvoiceState, InvoiceTrigger
 
@@ -33,9 +37,10 @@ def begin_dispute_step(desk: Desk, intent: Intent, invoices: tuple[str, ...], co
 
 
 def end_credited(desk: Desk, command: CommandRecord) -> None:
-    """The ERP shows a memo: the dispute that it was to settle is over."""
+    """The ERP shows a memo: it counts, and the dispute that it was to settle is over."""
     if not isinstance(command.write, MemoWrite):
         return
+    add_credit(desk, command, command.write.amount)
     for allocation in command.write.allocations:
         record = desk.invoice(allocation.invoice)
         for dispute in record.disputes if record else ():
@@ -44,10 +49,30 @@ def end_credited(desk: Desk, command: CommandRecord) -> None:
                 _end(desk, allocation.invoice, dispute.id)
 
 
+def add_credit(desk: Desk, command: CommandRecord, amount: Decimal) -> None:
+    """So much of a memo of ours stands now, or (negative) is gone again."""
+    if not isinstance(command.write, MemoWrite) or command.write.memo is not Memo.CREDIT or desk.rules == 1:
+        return
+    for allocation in command.write.allocations:
+        record = desk.invoice(allocation.invoice)
+        if record is not None:
+            before = Decimal(0) if record.credited is UNSET else record.credited
+            desk.put_invoice(msgspec.structs.replace(record, credited=money(before + amount)))
+
+
+def drop_dispute(desk: Desk, intent: IntentRecord, reason: str) -> None:
+    """The dispute that an intent has raised is none any more."""
+    for invoice in intent.invoices if isinstance(intent.intent, RaiseDispute) else ():
+        if desk.move_dispute(invoice, intent.id, DisputeTrigger.REJECT, reason):
+            _end(desk, invoice, intent.id)
+
+
 def _raise(desk: Desk, intent: RaiseDispute, invoice: str) -> None:
     record = desk.invoice(invoice)
     if record is None:
         return
+    if desk.rules > 1 and any(known.id == intent.id for known in record.disputes):
+        return  # it was raised when it was decided on first
     raised = Dispute(intent.id, str(DisputeState.RAISED), money(intent.amount), intent.reason_code, holds=intent.hold)
     desk.put_invoice(msgspec.structs.replace(record, disputes=(*record.disputes, raised)))
     desk.move_invoice(record.key, InvoiceTrigger.DISPUTE, intent.reason_code)

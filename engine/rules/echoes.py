@@ -25,10 +25,10 @@ from engine.model.commands import (
 from engine.model.documents import Customer, Invoice, InvoiceType, LedgerEntry, Paper, Phase, SalesOrder
 from engine.model.events import Echoed
 from engine.model.records import CommandRecord, ConflictKind, CustomerRecord, InvoiceRecord
-from engine.rules.claims import end_claims, end_match, lower_match
+from engine.rules.claims import commands_in_flight, end_claims, end_match, lower_match
 from engine.rules.conflicts import Problem, dismiss, open_conflicts, raise_conflict
 from engine.rules.desk import Desk
-from engine.rules.disputes import end_credited
+from engine.rules.disputes import add_credit, end_credited
 from engine.rules.intents import stop_intent
 from statemachines import CommandState, IntentState
 
@@ -63,7 +63,7 @@ def shifts(desk: Desk, old: InvoiceRecord | None, new: Invoice) -> list[Shift]:
         command = desk.command(key)
         if command is not None and command.write.by_value:
             before[key] = command.echoed.get(new.key, Decimal(0))
-            now[key] = _by_value(command.write, new)
+            now[key] = before[key] if old and _is_opposed(desk, old, command) else _by_value(command.write, new)
     moved = []
     for key in dict.fromkeys([*before, *now]):
         command = desk.command(key)
@@ -72,6 +72,21 @@ def shifts(desk: Desk, old: InvoiceRecord | None, new: Invoice) -> list[Shift]:
         if command is not None and by:
             moved.append(Shift(key, shown, by, by > 0 and shown <= (command.promised(new.key) or 0)))
     return moved
+
+
+def _is_opposed(desk: Desk, record: InvoiceRecord, command: CommandRecord) -> bool:
+    """Whether the state that it is to lead to may still be the one from before another command of ours, which is on
+    its way and leads away from it."""
+    write = command.write
+    return (
+        desk.rules > 1
+        and isinstance(write, SetBlock)
+        and any(
+            isinstance(other.write, SetBlock) and other.write.blocked != write.blocked
+            for other in commands_in_flight(desk, record, besides=command.key)
+            if (other.created_at, other.key) < (command.created_at, command.key)
+        )
+    )
 
 
 def made_final(desk: Desk, old: Invoice | None, new: Invoice) -> list[str]:
@@ -104,7 +119,7 @@ def _by_value(write: Write, doc: Invoice) -> Decimal:
             fulfilled = not (write.lift_block and doc.blocked) and (not write.clears or doc.phase in _CLEARED)
         case ApplyReceipt():
             fulfilled = (not write.clears or doc.phase in _CLEARED) and any(
-                write.receipt in (one.text, one.item) and one.amount == write.amount for one in doc.applications
+                write.is_item(one.item, one.text, one.amount) for one in doc.applications
             )
         case ReverseApplication():
             fulfilled = all(one.item != write.item for one in doc.applications)
@@ -187,6 +202,8 @@ def book_shifts(desk: Desk, old: Invoice | None, doc: Invoice, moved: list[Shift
         desk.put_command(msgspec.structs.replace(command, echoed=echoed))
         desk.say(Echoed(command.key, doc.key, str(shift.by)))
         promised = command.promised(doc.key)
+        if command.state == CommandState.CONFIRMED and doc.key not in command.write.promise:
+            add_credit(desk, command, shift.by)
         if shift.by > 0 and command.state == CommandState.CONFIRMED and shift.as_promised:
             back = [c for c in open_conflicts(desk) if c.command == command.key]
             undone = [c for c in back if c.kind is ConflictKind.ERP_REVERSED and c.document == f"invoice/{doc.key}"]
@@ -218,16 +235,18 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
     command = desk.command(key)
     if command is None:
         return
-    whose = (command.write.customer, command.write.currency)
+    whose, is_done = (command.write.customer, command.write.currency), command.state == CommandState.CONFIRMED
     for invoice, shown in sorted(command.echoed.items()):
         record = desk.invoice(invoice)
         promised = command.promised(invoice)
-        elsewhere = record is not None and (record.doc.customer, record.doc.currency) != whose
+        # Once it is confirmed people may give the invoice to another customer: both are one by then.
+        judged = record is not None and not (is_done and desk.rules > 1)
+        elsewhere = judged and record is not None and (record.doc.customer, record.doc.currency) != whose
         twice = command.write.carried is not None and invoice not in command.write.promise
         if elsewhere or (command.excess and (twice or shown > (promised or 0))):
             _contradicted(desk, command, invoice, shown, at)
             return
-    if command.state == CommandState.CONFIRMED or not command.echoed:
+    if is_done or not command.echoed:
         return
     _tell_if_late(desk, command, at)
     if command.echo_complete and _is_final(desk, command):

@@ -3,19 +3,22 @@
 import datetime as dt
 
 import msgspec
+from msgspec import UNSET
 
 from engine.model.canonical import short_digest, to_plain
-from engine.model.commands import SetCreditLimit, Write, command_key
+from engine.model.commands import ApplyReceipt, SetCreditLimit, Write, command_key
 from engine.model.events import Planned
 from engine.model.intents import ApplyPayment, Intent, Withdraw
 from engine.model.records import CommandRecord, ConflictKind, IntentRecord
 from engine.rules.claims import end_claims, put_claims
 from engine.rules.conflicts import Problem, dismiss, first_by_precedence, open_conflicts, raise_conflict
 from engine.rules.desk import Desk
-from engine.rules.disputes import begin_dispute_step
+from engine.rules.disputes import begin_dispute_step, drop_dispute
 from engine.rules.plan import Plan, plan_intent
 from engine.rules.policy import Choice
 from statemachines import INTENT, CommandState, IntentState, IntentTrigger
+
+_SETTLED = "the ERP has nothing to do for it any more"
 
 
 def submit(desk: Desk, intent: Intent, at: dt.datetime) -> None:
@@ -105,7 +108,8 @@ def recheck_command(
     """Decide a command again on the present word of the ERP, before it is sent or after it proved stale.
 
     Returns whether it may still be sent as it stands (a stale one is pending again then, due now or at `due_at`).
-    When `patient`, a stale command whose facts are the same waits on for a guard other than the one refused.
+    When `patient`, a stale command whose facts are the same waits on for a guard other than the one refused. Where
+    something else is to be written by now, that is the command's next revision; where nothing is, its intent is done.
     """
     command = desk.command(key)
     intent = desk.intent(command.intent) if command else None
@@ -113,26 +117,60 @@ def recheck_command(
         return False
     asked = _as_decided(intent.intent, command.write)
     plan = plan_intent(desk, asked, command=key, keys=intent.invoices)
+    if plan.settled and desk.rules > 1:
+        _supersede(desk, command, _SETTLED)
+        _settle(desk, command, intent)
+        return False
     if plan.write is not None or plan.settled:
+        if command.state == CommandState.STALE and patient and command.sent_guard == guard_digest(desk, command):
+            return False
+        if plan.write is not None and desk.rules > 1 and _is_another(plan.write, command):
+            _supersede(desk, command, "something else is to be written by now")
+            _put_command(desk, intent, plan.write, at, ordinal=command.ordinal, before=command, due_at=due_at)
+            return False
         if command.state == CommandState.STALE:
-            if patient and command.sent_guard == guard_digest(desk, command):
-                return False
             desk.move_command(key, "renew_guard", due_at=due_at or at)
         return True
     problems = plan.problems or _vanished(plan)
     choice = _raise(desk, Plan(problems=problems), at, intent, command)
-    if command.state == CommandState.PENDING and command.sends:
-        # Superseding straight out of `pending` is for what never left.
-        desk.move_command(key, "find_stale", "facts changed")
-    desk.move_command(key, "supersede", "facts changed")
+    _supersede(desk, command, "facts changed")
     if choice is Choice.REBASE:
         again = plan_intent(desk, intent.intent, command=key, accept_stale=True, keys=intent.invoices)
         if again.write is not None:
             _put_command(desk, intent, again.write, at, ordinal=command.ordinal, before=command)
             return False
+        if again.settled and desk.rules > 1:
+            _settle(desk, command, intent)
+            return False
     end_claims(desk, command, "superseded")
     stop_intent(desk, intent.id, choice, str(first_by_precedence(list(problems))[0].kind))
     return False
+
+
+def _supersede(desk: Desk, command: CommandRecord, why: str) -> None:
+    if command.state == CommandState.PENDING and command.sends:
+        # Superseding straight out of `pending` is for what never left.
+        desk.move_command(command.key, "find_stale", why)
+    desk.move_command(command.key, "supersede", why)
+
+
+def _settle(desk: Desk, command: CommandRecord, intent: IntentRecord) -> None:
+    """The ERP is as it was to be, or is to stay as it is: nothing of a superseded command is left to be done."""
+    end_claims(desk, command, "superseded")
+    desk.move_intent(intent.id, "finish", _SETTLED)
+
+
+def _is_another(write: Write, command: CommandRecord) -> bool:
+    """Whether something else is to be written than was planned; what shows in the ERP already stays as it is."""
+    return not command.echoed and _essence(write) != _essence(command.write)
+
+
+def _essence(write: Write) -> Write:
+    """What a write will do, without the versions and numbers that it was decided on, and what stood there before."""
+    if isinstance(write, ApplyReceipt):
+        write = msgspec.structs.replace(write, before=UNSET)
+    plain = tuple(msgspec.structs.replace(a, version="", number=None) for a in write.allocations)
+    return msgspec.structs.replace(write, allocations=plain)
 
 
 def guard_digest(desk: Desk, command: CommandRecord) -> str:
@@ -147,8 +185,8 @@ def _withdraw(desk: Desk, intent: Withdraw, at: dt.datetime) -> None:
     """Take another intent back, if nothing of it can have reached the ERP."""
     other = desk.intent(intent.intent)
     reason = None
-    if other is None:
-        reason = f"there is no intent {intent.intent}"
+    if other is None or (other.id == intent.id and desk.rules > 1):
+        reason = f"there is no other intent {intent.intent}"
     elif other.intent.customer != intent.customer:
         reason = f"intent {intent.intent} is about customer {other.intent.customer}"
     elif INTENT.next(other.state, IntentTrigger.WITHDRAW) is None:
@@ -168,6 +206,8 @@ def _withdraw(desk: Desk, intent: Withdraw, at: dt.datetime) -> None:
             desk.move_command(command.key, "supersede", f"withdrawn by {intent.id}")
         end_claims(desk, command, "withdrawn")
     desk.move_intent(other.id, "withdraw", f"withdrawn by {intent.id}")
+    if desk.rules > 1:
+        drop_dispute(desk, other, f"withdrawn by {intent.id}")
     mine = [conflict for conflict in open_conflicts(desk) if conflict.intent == other.id]
     dismiss(desk, mine, f"intent {other.id} was withdrawn by {intent.id}", at)
     desk.move_intent(intent.id, "plan", invoices=other.invoices)
@@ -214,6 +254,9 @@ def _put_command(
     due_at: dt.datetime | None = None,
 ) -> None:
     key = command_key(desk.system, intent.id, ordinal)
+    if isinstance(write, ApplyReceipt) and before is not None and isinstance(before.write, ApplyReceipt):
+        # What has come to stand there since may be what this command did.
+        write = msgspec.structs.replace(write, before=before.write.before)
     command = CommandRecord(
         key=key,
         revision=before.revision + 1 if before else 1,

@@ -179,7 +179,10 @@ def _wake_waiting(desk: Desk, told: DocumentsTold) -> None:
         return
     names = {name for t in told.invoices if isinstance(t.document, Invoice) for name in (t.key, t.document.number)}
     customers = {t.key for t in told.customers}
-    for intent_id, record in sorted(desk.view.intents.items()):
+    waiting = sorted(desk.view.intents.items())
+    if desk.rules > 1:
+        waiting.sort(key=lambda one: one[1].received_at)
+    for intent_id, record in waiting:
         if record.state != IntentState.WAITING:
             continue
         of_customer = not record.intent.parts and record.intent.customer in customers

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
+from msgspec import UNSET
 
 from engine.model import intents as asked
 from engine.model.canonical import money
@@ -24,6 +25,7 @@ from engine.model.commands import (
 from engine.model.documents import Phase
 from engine.model.intents import Allocation, ApplyPayment, Intent, Withdraw
 from engine.model.records import ConflictKind, Dispute, InvoiceRecord
+from engine.rules.claims import commands_in_flight, commands_under_way
 from engine.rules.conflicts import Problem
 from engine.rules.desk import Desk
 from engine.rules.naming import Meant, meant
@@ -60,7 +62,7 @@ def plan_intent(
     invoices that its parts were found to mean, in their order; without them it is found out.
     """
     if isinstance(intent, asked.SetCreditLimit):
-        return _plan_credit_limit(desk, intent, accept_stale=accept_stale)
+        return _plan_credit_limit(desk, intent, command, accept_stale=accept_stale)
     if isinstance(intent, asked.ReleaseOrder | asked.PostEntry):
         return Plan(write=_write_apart(intent))
     if isinstance(intent, Withdraw):
@@ -152,10 +154,10 @@ def _plan_for_one(desk: Desk, intent: OneInvoiceIntent, part: Checked, command: 
     problems = [*part.problems, *_further_problems(desk, intent, record, command)]
     if problems:
         return Plan(problems=tuple(problems), invoices=(record.key,))
-    return Plan(write=_write_for_one(intent, record), invoices=(record.key,))
+    return Plan(write=_write_for_one(desk, intent, record, command), invoices=(record.key,))
 
 
-def _write_for_one(intent: OneInvoiceIntent, record: InvoiceRecord) -> Write | None:
+def _write_for_one(desk: Desk, intent: OneInvoiceIntent, record: InvoiceRecord, command: str | None) -> Write | None:
     doc = record.doc
     promised = _promised(intent.parts[0], record)
     company, customer, currency = doc.company, intent.customer, intent.currency
@@ -165,12 +167,13 @@ def _write_for_one(intent: OneInvoiceIntent, record: InvoiceRecord) -> Write | N
                 company=company, customer=customer, currency=currency, amount=money(intent.amount), date=intent.date,
                 allocations=(promised,), reference=intent.reason_code, memo=intent.memo,
                 clears=intent.memo is Memo.CREDIT and doc.phase is Phase.OPEN and doc.balance == intent.amount,
-                lift_block=intent.dispute is not None and _frees(record, intent.dispute),
+                lift_block=intent.dispute is not None and _frees(desk, record, intent.dispute, command),
             )  # fmt: skip
         case asked.ApplyReceipt():
             return ApplyReceipt(
                 company=company, customer=customer, currency=currency, amount=money(intent.amount),
                 allocations=(promised,), receipt=intent.receipt, clears=doc.balance == intent.amount,
+                before=_earlier_items(desk, intent.receipt, record) or UNSET,
             )  # fmt: skip
         case asked.ReverseApplication():
             return ReverseApplication(
@@ -178,15 +181,24 @@ def _write_for_one(intent: OneInvoiceIntent, record: InvoiceRecord) -> Write | N
                 allocations=(promised,), item=intent.item, reference=intent.reason_code,
             )  # fmt: skip
         case asked.RaiseDispute():
-            wanted = True if intent.hold and doc.phase is Phase.OPEN and not doc.blocked else None
+            known = find_dispute(record, intent.id)
+            lasts = known is None or known.alive or desk.rules == 1
+            free = not _will_be_blocked(desk, record, command)
+            wanted = True if intent.hold and lasts and doc.phase is Phase.OPEN and free else None
         case asked.RejectDispute():
-            wanted = False if _frees(record, intent.dispute) else None
+            wanted = False if _frees(desk, record, intent.dispute, command) else None
     if wanted is None:
         return None
     return SetBlock(
         company=company, customer=customer, currency=currency, amount=_NOTHING, allocations=(promised,),
         reference=intent.reason_code, blocked=wanted,
     )  # fmt: skip
+
+
+def _earlier_items(desk: Desk, receipt: str, record: InvoiceRecord) -> tuple[str, ...]:
+    """The items by the name of a receipt that stand applied to the invoice already."""
+    lines = record.doc.applications if desk.rules > 1 else ()
+    return tuple(one.item for one in lines if receipt in (one.text, one.item))
 
 
 def _further_problems(
@@ -198,11 +210,21 @@ def _further_problems(
         case asked.RaiseDispute() if intent.amount > total:
             sentence = f"{intent.amount} {doc.currency} of invoice {name} is contested; it comes to {total} only."
             return [_problem("plan.dispute_amount", sentence, record)]
-        case asked.IssueMemo() if intent.memo is Memo.CREDIT and intent.amount > total:
+        case asked.IssueMemo() if intent.memo is Memo.CREDIT and intent.amount > total - _credited(
+            desk, record, command
+        ):
+            before = _credited(desk, record, command)
             sentence = (
-                f"{intent.amount} {doc.currency} of invoice {name} was to be credited; it comes to {total} only."
+                f"{intent.amount} {doc.currency} of invoice {name} was to be credited; it comes to {total} only"
+                f"{f', and {before} of it is credited already or about to be' if before else ''}."
             )
             return [Problem(ConflictKind.OVER_APPLICATION, "plan.memo_amount", sentence, record, ("total_amount",))]
+        case asked.ApplyReceipt() if (other := _mixed_up(desk, intent, record, command)) is not None:
+            sentence = (
+                f"Command {other} is about to apply {intent.amount} {doc.currency} to invoice {name} that may go by "
+                f"the name of {intent.receipt} too; ask again when it is over, or name both by their open items."
+            )
+            return [_problem("plan.same_receipt", sentence, record, "applications")]
         case asked.IssueMemo() if intent.dispute is not None:
             return _dispute_problems(desk, record, intent.dispute, command)
         case asked.RejectDispute():
@@ -213,6 +235,34 @@ def _further_problems(
                 sentence = f"Invoice {name} has no application {intent.item} of {intent.amount} {doc.currency}."
                 return [_problem("plan.no_application", sentence, record, "applications")]
     return []
+
+
+def _credited(desk: Desk, record: InvoiceRecord, command: str | None) -> Decimal:
+    """What our credit memos have come to so far, with those under way that were decided before."""
+    if desk.rules == 1:
+        return _NOTHING
+    mine = desk.command(command)
+    place = (mine.created_at, mine.key) if mine is not None else None
+    before = [
+        other.write.amount
+        for other in commands_under_way(desk, record, besides=command)
+        if isinstance(other.write, IssueMemo) and other.write.memo is Memo.CREDIT
+        if place is None or (other.created_at, other.key) < place
+    ]
+    return sum(before, _NOTHING if record.credited is UNSET else record.credited)
+
+
+def _mixed_up(desk: Desk, intent: asked.ApplyReceipt, record: InvoiceRecord, command: str | None) -> str | None:
+    """The key of a command under way that applies as much to this invoice, if what it applies cannot be told from
+    the receipt by its name: it is by name and amount that either is known again."""
+    for other in commands_under_way(desk, record, besides=None) if command is None and desk.rules > 1 else ():
+        named = other.write.receipt if isinstance(other.write, ApplyReceipt) else other.key
+        if not isinstance(other.write, ApplyReceipt | PostPayment):
+            continue
+        apart = named != intent.receipt and named.isdecimal() == intent.receipt.isdecimal()
+        if other.promised(record.key) == intent.amount and not apart:
+            return other.key
+    return None
 
 
 def _dispute_problems(desk: Desk, record: InvoiceRecord, dispute: str, command: str | None) -> list[Problem]:
@@ -236,11 +286,22 @@ def find_dispute(record: InvoiceRecord, name: str) -> Dispute | None:
     return next((dispute for dispute in record.disputes if dispute.id == name), None)
 
 
-def _frees(record: InvoiceRecord, dispute: str) -> bool:
+def _frees(desk: Desk, record: InvoiceRecord, dispute: str, command: str | None) -> bool:
     """Whether the end of this dispute frees the invoice's open items."""
     known = find_dispute(record, dispute)
     others = any(other.alive and other.holds for other in record.disputes if other.id != dispute)
-    return known is not None and known.holds and record.doc.blocked and not others
+    return known is not None and known.holds and not others and _will_be_blocked(desk, record, command)
+
+
+def _will_be_blocked(desk: Desk, record: InvoiceRecord, command: str | None) -> bool:
+    """Whether the invoice's open items are held back once our other commands that are on their way have arrived."""
+    blocked = record.doc.blocked
+    for other in commands_in_flight(desk, record, besides=command) if desk.rules > 1 else ():
+        if isinstance(other.write, SetBlock):
+            blocked = other.write.blocked
+        elif isinstance(other.write, IssueMemo) and other.write.lift_block:
+            blocked = False
+    return blocked
 
 
 def _write_apart(intent: asked.ReleaseOrder | asked.PostEntry) -> Write:
@@ -260,10 +321,13 @@ def _write_apart(intent: asked.ReleaseOrder | asked.PostEntry) -> Write:
     )  # fmt: skip
 
 
-def _plan_credit_limit(desk: Desk, intent: asked.SetCreditLimit, *, accept_stale: bool) -> Plan:
+def _plan_credit_limit(desk: Desk, intent: asked.SetCreditLimit, command: str | None, *, accept_stale: bool) -> Plan:
     record = desk.customer(intent.customer)
     if record is None or record.deleted:
         return Plan(unknown=(f"customer {intent.customer}",))
+    if command is None and record.changes and desk.rules > 1:
+        # What the ERP says now is not what the author saw, nor what will stand when this one arrives.
+        return Plan(unknown=(f"customer {intent.customer} as command {record.changes[-1]} leaves it",))
     account = next((one for one in record.doc.accounts if one.company == intent.company), None)
     if account is None or account.currency != intent.currency:
         has = "no account" if account is None else f"an account in {account.currency}, not {intent.currency},"

@@ -85,8 +85,8 @@ def _money_problems(
         problems.append(Problem(kind, rule, sentence, record, fields, allocation.taken_off))
 
     twin = None
-    if isinstance(intent, ApplyPayment) and not fresh:
-        twin = _booked_by_hand(intent, allocation, doc.applications)
+    if isinstance(intent, ApplyPayment) and (desk.rules > 1 or not fresh):
+        twin = _booked_by_hand(intent, allocation, doc.applications, fresh=fresh)
     if twin is not None:
         add(ConflictKind.DUPLICATE_RECEIPT, "plan.booked_by_hand",
             f"Somebody already booked this receipt in the ERP: {twin.amount} {doc.currency} of {twin.date} "
@@ -153,7 +153,7 @@ def _claimed(desk: Desk, record: InvoiceRecord, command: str | None) -> Decimal:
 
 
 def _booked_by_hand(
-    intent: ApplyPayment, allocation: Allocation, applications: tuple[Application, ...]
+    intent: ApplyPayment, allocation: Allocation, applications: tuple[Application, ...], *, fresh: bool
 ) -> Application | None:
     """An application that is this very receipt: same amount, and the same reference or value date."""
     for application in applications:
@@ -161,6 +161,8 @@ def _booked_by_hand(
             continue
         same_text = intent.reference is not None and application.text == intent.reference
         same_amount = application.amount in (allocation.amount, allocation.taken_off)
-        if same_amount and (same_text or application.date == intent.date):
+        same_date = application.date == intent.date
+        # A version does not cover what is applied: of equal facts both together are needed.
+        if same_amount and (same_text and same_date if fresh else same_text or same_date):
             return application
     return None

@@ -34,6 +34,7 @@ class Script:
         self.view = View({}, {}, {}, {}, {}, {})
         self.policy = Policy()
         self.token = 0
+        self.asked = 0
         self.told(invoice())
 
     def play(self, event: Event) -> Decision:
@@ -63,7 +64,9 @@ class Script:
         return self.ask(asked)
 
     def ask(self, intent: Intent) -> Decision:
-        return self.play(IntentSubmitted(intent, NOW))
+        """Each a moment after the one before it."""
+        self.asked += 1
+        return self.play(IntentSubmitted(intent, NOW + dt.timedelta(microseconds=self.asked)))
 
     def send(self, key: str = KEY) -> Decision:
         return self.play(TimerFired(Timer.SEND, key, NOW))

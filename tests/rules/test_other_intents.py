@@ -353,8 +353,23 @@ def test_an_intent_waits_for_a_customer_that_is_not_known_yet(script: Script) ->
     assert script.intent("l1")[0] == "waiting"
     tell(script, customer(None))
     assert script.intent("l1")[0] == "planned"
-    script.ask(limit("l2", "1.00", None))
-    assert script.intent("l2")[0] == "planned"
+
+
+def test_a_limit_waits_for_the_one_before_it(script: Script) -> None:
+    """Until it has arrived the ERP says neither what its author saw nor what it is to replace."""
+    tell(script, customer("500.00"))
+    script.ask(limit("l1", "800.00", "500.00"))
+    script.ask(limit("l2", "500.00", "800.00"))
+    script.ask(limit("l3", "1.00", "500.00"))
+    assert [script.intent(name)[0] for name in ("l1", "l2", "l3")] == ["planned", "waiting", "waiting"]
+    script.send(key("l1"))
+    tell(script, customer("500.00", receivable="130.00"))
+    assert [script.intent(name)[0] for name in ("l1", "l2", "l3")] == ["planned", "waiting", "waiting"]
+    tell(script, customer("800.00"))
+    assert [script.intent(name)[0] for name in ("l1", "l2", "l3")] == ["done", "planned", "waiting"]
+    script.send(key("l2"))
+    tell(script, customer("500.00"))
+    assert [script.intent(name)[0] for name in ("l2", "l3")] == ["done", "planned"]
 
 
 def test_a_limit_that_stands_already_needs_no_command(script: Script) -> None:

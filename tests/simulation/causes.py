@@ -111,8 +111,22 @@ def _too_much(case: Case) -> bool:
     if case.facts is None:
         return False
     if case.rule == "plan.memo_amount":
-        return case.taken_off > case.facts.total
+        return case.taken_off > case.facts.total - _credited(case)
     return case.taken_off > case.facts.balance
+
+
+def _credited(case: Case) -> Decimal:
+    """What other intents have had credited about the invoice, or are about to."""
+    return sum(
+        (
+            other.intent.amount
+            for name, other in case.evidence.asked.items()
+            if isinstance(other.intent, asked.IssueMemo) and other.intent.memo == "credit" and other.at <= case.at
+            if name != case.intent.id and case.invoice in case.evidence.parts(other.intent)
+            if case.evidence.state_at(name, case.at) in ("planned", "done", "held")
+        ),
+        ZERO,
+    )
 
 
 def _claimed_by_others(case: Case) -> bool:

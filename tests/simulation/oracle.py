@@ -41,6 +41,7 @@ def judge(world: World) -> Verdict:
     _judge_customers(evidence, verdict)
     for name in evidence.asked:
         _judge_intent(evidence, verdict, name)
+    _judge_credits(evidence, verdict)
     judge_conflicts(evidence, verdict)
     judge_missed(evidence, verdict)
     _judge_journal(evidence, verdict)
@@ -180,6 +181,20 @@ def _judge_intent(evidence: Evidence, verdict: Verdict, name: str) -> None:
         told = {one["kind"] for one in evidence.conflicts if one["intent"] == name}
         if not told & {"echo_mismatch", "late_effect", "erp_reversed"}:
             verdict.lost.append((f"the ERP has done all of it, and it is held for {sorted(told)}", None, name))
+
+
+def _judge_credits(evidence: Evidence, verdict: Verdict) -> None:
+    """No more is credited about an invoice than it ever came to."""
+    credited: dict[str, Decimal] = {}
+    for name, one in evidence.asked.items():
+        intent = one.intent
+        if isinstance(intent, asked.IssueMemo) and intent.memo == "credit":
+            for invoice in evidence.parts(intent) if evidence.created(evidence.key(name), "bill") else ():
+                credited[invoice] = credited.get(invoice, ZERO) + intent.amount
+    for invoice, amount in credited.items():
+        most = max((m.facts.total for m in evidence.books.history.get(invoice, []) if m.facts), default=ZERO)
+        if amount > most:
+            verdict.twice.append((f"{amount} were credited, of {most}", invoice, None))
 
 
 def stands_whole(evidence: Evidence, intent: Intent, key: str) -> bool:
