@@ -8,7 +8,7 @@ import pytest
 from engine.model.commands import ApplyReceipt as ReceiptWrite
 from engine.model.commands import IssueMemo as MemoWrite
 from engine.model.commands import Memo, OutcomeKind, SetBlock
-from engine.model.events import ChoiceMade, Timer, TimerFired
+from engine.model.events import ChoiceMade
 from engine.model.intents import Allocation, ApplyPayment, ApplyReceipt, IssueMemo, RaiseDispute, RejectDispute
 from tests.rules.payment_script import NOW, Script, invoice, paid, part
 from tests.rules.test_other_intents import key, memo, withdraw
@@ -172,8 +172,8 @@ def test_a_dispute_that_is_decided_again_is_still_one(script: Script) -> None:
     script.answer(OutcomeKind.REJECTED, key("d1"))
     script.told(invoice(blocked=True))
     (conflict,) = [one for one in script.view.conflicts.values() if one.open]
-    script.play(ChoiceMade(conflict.id, "retry", "me", "once more", NOW))
-    script.play(TimerFired(Timer.APPLY_CHOICE, conflict.id, NOW + dt.timedelta(hours=1)))
+    script.play(ChoiceMade(conflict.id, "rebase", "me", "it is blocked by now", NOW))
+    assert script.intent("d1")[0] == "done"
     assert [dispute.id for dispute in script.view.invoices["1"].disputes] == ["d1"]
 
 
