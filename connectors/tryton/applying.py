@@ -13,7 +13,8 @@ from connectors.tryton.writing import Attempt
 from engine.model.commands import ApplyReceipt, Found, Outcome, OutcomeKind, ReverseApplication
 from engine.ports.target import Guard
 
-_ITEM = ["account", "debit", "credit", "amount_second_currency", "reconciliation", "move.description", "_timestamp"]
+_ITEM = ["account", "debit", "credit", "amount_second_currency", "second_currency.code", "company.currency.code",
+         "reconciliation", "move.description", "_timestamp"]  # fmt: skip
 
 
 def find_receipt(session: Session, write: ApplyReceipt, *, in_statements: bool) -> Found | None:
@@ -111,11 +112,13 @@ def _items(session: Session, write: ApplyReceipt, *, in_statements: bool) -> lis
         ["account.type.receivable", "=", True],
         ["move.company", "=", int(write.company)],
     ]
-    return [row for row in rows(session, LINE, [*mine, named], _ITEM) if _amount(row) == write.amount]
+    found = rows(session, LINE, [*mine, named], _ITEM)
+    return [row for row in found if received(row) == (write.amount, write.currency)]
 
 
-def _amount(row: dict[str, Any]) -> Decimal:
-    """What a line takes off the receivable, in the currency of the receipt."""
+def received(row: dict[str, Any]) -> tuple[Decimal, str]:
+    """What a line takes off the receivable, and in which currency: the receipt's own, else the company's."""
     foreign = row["amount_second_currency"]
-    amount: Decimal = row["credit"] - row["debit"] if foreign is None else -foreign
-    return amount
+    if foreign is None:
+        return row["credit"] - row["debit"], row["company."]["currency."]["code"]
+    return -foreign, row["second_currency."]["code"]
