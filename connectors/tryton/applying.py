@@ -8,7 +8,7 @@ from typing import Any
 
 from connectors.tryton.clearing import clear, open_lines, take_apart
 from connectors.tryton.looking import INVOICE, LINE, misplaced, refused, rows, stale
-from connectors.tryton.rpc import Session
+from connectors.tryton.rpc import RpcError, Session
 from connectors.tryton.writing import Attempt
 from engine.model.commands import ApplyReceipt, Found, Outcome, OutcomeKind, ReverseApplication
 from engine.ports.target import Guard
@@ -28,7 +28,10 @@ def find_receipt(session: Session, write: ApplyReceipt, *, in_statements: bool) 
 
 
 def apply(session: Session, attempt: Attempt, write: ApplyReceipt, guard: Guard, *, in_statements: bool) -> Outcome:
-    """Link the open item to the invoice; then, where nothing is left open, let the two clear each other."""
+    """Link the open item to the invoice; then, where nothing is left open, let the two clear each other.
+
+    Once it is linked something is done: whatever keeps the rest from being done, it is found and the rest done later.
+    """
     found = stale(session, write, guard)
     if isinstance(found, Outcome):
         return found
@@ -51,7 +54,13 @@ def apply(session: Session, attempt: Attempt, write: ApplyReceipt, guard: Guard,
         attempt.writes()
         values = {"payment_lines": [["add", [item["id"]]]]}
         session.call(f"model.{INVOICE}.write", [row["id"]], values, context={"_timestamp": tokens})
-    return settle(session, attempt, write, item["id"])
+    try:
+        outcome = settle(session, attempt, write, item["id"])
+    except RpcError as error:
+        return Outcome(OutcomeKind.UNKNOWN, f"applied, and not cleared yet: {error}", f"{LINE},{item['id']}")
+    if outcome.kind is OutcomeKind.REJECTED:
+        return Outcome(OutcomeKind.UNKNOWN, outcome.detail, outcome.reference)
+    return outcome
 
 
 def settle(session: Session, attempt: Attempt, write: ApplyReceipt, item: int) -> Outcome:
@@ -73,7 +82,10 @@ def find_reversal(session: Session, write: ReverseApplication) -> Found | None:
 
 
 def reverse(session: Session, attempt: Attempt, write: ReverseApplication, guard: Guard) -> Outcome:
-    """Take the clearing away, if there is one, then the link. The money stays with the customer, on account."""
+    """Take the clearing away, if there is one, then the link. The money stays with the customer, on account.
+
+    Once the clearing is taken away something is done, and only another look says what is left to do.
+    """
     if not write.item.isdecimal():
         return refused(f"the application {write.item} is no line of Tryton's")
     found = stale(session, write, guard)
@@ -86,10 +98,17 @@ def reverse(session: Session, attempt: Attempt, write: ReverseApplication, guard
         return refused(wrong)
     if item in row["payment_lines"]:
         (line,) = session.call(f"model.{LINE}.read", [item], ["reconciliation"])
-        if line["reconciliation"] is not None:
+        cleared = line["reconciliation"] is not None
+        if cleared:
             take_apart(session, attempt, item)
         attempt.writes()
-        session.call(f"model.{INVOICE}.write", [row["id"]], {"payment_lines": [["remove", [item]]]})
+        try:
+            session.call(f"model.{INVOICE}.write", [row["id"]], {"payment_lines": [["remove", [item]]]})
+        except RpcError as error:
+            if not cleared:
+                raise
+            text = f"the clearing is taken away, and the item not taken off yet: {error}"
+            return Outcome(OutcomeKind.UNKNOWN, text, f"{LINE},{item}")
     return Outcome(OutcomeKind.ACCEPTED, "taken off", f"{LINE},{item}")
 
 

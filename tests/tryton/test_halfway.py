@@ -1,16 +1,40 @@
 """Receipts applied and taken off on a real Tryton: what stands in the way, and what fails halfway."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from engine.model.commands import ApplyReceipt, PostPayment
+from connectors.tryton.rpc import Busy, RpcError, UserError
+from engine.model.commands import ApplyReceipt, PostPayment, ReverseApplication
 from tests.tryton.bench import DAY, Bench
 from tests.tryton.test_other_writes import about, send
 
 pytestmark = pytest.mark.live
 
+CLEAR = "wizard.account.move.reconcile_lines.execute"
+UNLINK = "model.account.invoice.write"
 CUSTOMER = "Escaut Energie"
+
+
+@contextmanager
+def failing(bench: Bench, method: str, error: RpcError) -> Iterator[None]:
+    """Tryton answers each call of one method with an error, and does nothing."""
+    session: Any = bench.target._session
+    was = session._exchange
+
+    def exchange(name: str, params: Any) -> Any:
+        if name == method:
+            raise error
+        return was(name, params)
+
+    session._exchange = exchange
+    try:
+        yield
+    finally:
+        session._exchange = was
 
 
 def on_account(bench: Bench, amount: str, currency: str = "EUR") -> str:
@@ -27,6 +51,11 @@ def standing(bench: Bench, invoice: int) -> tuple[str, Decimal, int]:
     names = ["state", "amount_to_pay", "payment_lines"]
     (row,) = bench.session.call("model.account.invoice.read", [invoice], names)
     return row["state"], row["amount_to_pay"], len(row["payment_lines"])
+
+
+def applications(bench: Bench, invoice: int) -> list[int]:
+    names = ["payment_lines"]
+    return list(bench.session.call("model.account.invoice.read", [invoice], names)[0]["payment_lines"])
 
 
 # A receipt that is applied
@@ -47,3 +76,59 @@ def test_a_dollar_receipt_pays_a_dollar_invoice(bench: Bench) -> None:
     outcome = send(bench, ApplyReceipt(**about(bench, invoice, "60.00"), receipt=receipt))
     assert outcome.kind == "accepted", outcome
     assert standing(bench, invoice) == ("posted", Decimal("61.00"), 1)
+
+
+@pytest.mark.parametrize("error", [Busy("503"), UserError("the sequence is locked")])
+def test_what_is_applied_and_not_cleared_is_unknown_and_brought_to_its_end(bench: Bench, error: RpcError) -> None:
+    invoice, receipt = bench.invoice(customer=CUSTOMER), on_account(bench, "121.00")
+    write = ApplyReceipt(**about(bench, invoice), receipt=receipt, clears=True)
+    with failing(bench, CLEAR, error):
+        outcome = send(bench, write)
+    (item,) = applications(bench, invoice)
+    assert (outcome.kind, outcome.reference) == ("unknown", f"account.move.line,{item}"), outcome
+    found = bench.target.find("", write)
+    assert found is not None
+    assert not found.complete
+    assert bench.target.resume("", write, found).kind == "accepted"
+    assert standing(bench, invoice) == ("paid", Decimal(0), 1)
+
+
+def test_what_is_applied_and_cannot_be_cleared_is_unknown_and_told_when_it_is_resumed(bench: Bench) -> None:
+    """Decided as if it came to what is open; it leaves one euro, and Tryton clears only what comes to zero."""
+    invoice, receipt = bench.invoice(customer=CUSTOMER), on_account(bench, "120.00")
+    write = ApplyReceipt(**about(bench, invoice, "120.00"), receipt=receipt, clears=True)
+    outcome = send(bench, write)
+    assert outcome.kind == "unknown", outcome
+    found = bench.target.find("", write)
+    assert found is not None
+    assert bench.target.resume("", write, found).kind == "rejected"
+    assert standing(bench, invoice) == ("posted", Decimal("1.00"), 1)
+
+
+# An application that is taken off
+
+
+@pytest.mark.parametrize("error", [Busy("503"), UserError("the invoice is locked")])
+def test_what_is_no_longer_cleared_and_not_taken_off_is_unknown_and_done_by_the_next_send(
+    bench: Bench, error: RpcError
+) -> None:
+    invoice = bench.invoice(customer=CUSTOMER)
+    assert bench.pay({invoice: "121.00"}, bench.key()).kind == "accepted"
+    (item,) = applications(bench, invoice)
+    write = ReverseApplication(**about(bench, invoice), item=str(item))
+    with failing(bench, UNLINK, error):
+        outcome = send(bench, write)
+    assert (outcome.kind, outcome.reference) == ("unknown", f"account.move.line,{item}"), outcome
+    assert bench.target.find("", write) is None
+    assert send(bench, write).kind == "accepted"
+    assert standing(bench, invoice) == ("posted", Decimal("121.00"), 0)
+
+
+def test_a_reversal_of_which_nothing_is_done_says_so(bench: Bench) -> None:
+    invoice = bench.invoice(customer=CUSTOMER)
+    assert bench.pay({invoice: "61.00"}, bench.key()).kind == "accepted"
+    (item,) = applications(bench, invoice)
+    write = ReverseApplication(**about(bench, invoice, "61.00"), item=str(item))
+    with failing(bench, UNLINK, Busy("503")):
+        assert send(bench, write).kind == "throttled"
+    assert standing(bench, invoice) == ("posted", Decimal("60.00"), 1)
