@@ -6,7 +6,7 @@ Tryton has no place for a key here: what is done is known by the invoice's payme
 from decimal import Decimal
 from typing import Any
 
-from connectors.tryton.clearing import clear, open_lines, take_apart
+from connectors.tryton.clearing import clear, in_the_way, open_lines, take_apart
 from connectors.tryton.looking import INVOICE, LINE, misplaced, refused, rows, stale
 from connectors.tryton.rpc import RpcError, Session
 from connectors.tryton.writing import Attempt
@@ -84,7 +84,8 @@ def find_reversal(session: Session, write: ReverseApplication) -> Found | None:
 def reverse(session: Session, attempt: Attempt, write: ReverseApplication, guard: Guard) -> Outcome:
     """Take the clearing away, if there is one, then the link. The money stays with the customer, on account.
 
-    Once the clearing is taken away something is done, and only another look says what is left to do.
+    A clearing in which somebody else's items stand is left alone. Once it is taken away something is done, and only
+    another look says what is left to do.
     """
     if not write.item.isdecimal():
         return refused(f"the application {write.item} is no line of Tryton's")
@@ -100,6 +101,9 @@ def reverse(session: Session, attempt: Attempt, write: ReverseApplication, guard
         (line,) = session.call(f"model.{LINE}.read", [item], ["reconciliation"])
         cleared = line["reconciliation"] is not None
         if cleared:
+            others = in_the_way(session, row, line["reconciliation"])
+            if others is not None:
+                return refused(others)
             take_apart(session, attempt, item)
         attempt.writes()
         try:

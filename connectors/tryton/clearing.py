@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 from connectors.tryton.looking import INVOICE, LINE, rows
 from connectors.tryton.rpc import Session
@@ -29,6 +30,26 @@ def clear(session: Session, attempt: Attempt, lines: Sequence[int]) -> str | Non
             attempt.has_not_written()
             return f"Tryton asks what is to become of lines {', '.join(map(str, lines))}, which nobody has decided"
     return None
+
+
+def in_the_way(session: Session, invoice: dict[str, Any], reconciliation: int) -> str | None:
+    """Whose items a clearing of this invoice would open again besides its own; None when there are none.
+
+    Not in the way is what Tryton itself adds when it clears, in journals of type write-off: what is given up, and
+    differences of exchange rates.
+    """
+    own = {*invoice["lines_to_pay"], *invoice["payment_lines"]}
+    names = ["move.number", "journal.type", "reconciliation.number"]
+    found = list(rows(session, LINE, [["reconciliation", "=", reconciliation]], names))
+    others = [row for row in found if row["id"] not in own and row["journal."]["type"] != "write-off"]
+    if not others:
+        return None
+    number = others[0]["reconciliation."]["number"]
+    items = ", ".join(f"{LINE},{row['id']} (move {row['move.']['number']})" for row in others)
+    return (
+        f"reconciliation {number} clears {INVOICE},{invoice['id']} together with {items}, which would stand open "
+        "again; take it apart in Tryton and clear the rest anew, then ask for the reversal again"
+    )
 
 
 def take_apart(session: Session, attempt: Attempt, line: int) -> None:

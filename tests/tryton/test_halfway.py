@@ -1,5 +1,6 @@
 """Receipts applied and taken off on a real Tryton: what stands in the way, and what fails halfway."""
 
+import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.tryton.rpc import Busy, RpcError, UserError
-from engine.model.commands import ApplyReceipt, PostPayment, ReverseApplication
+from engine.model.commands import ApplyReceipt, IssueMemo, Memo, PostPayment, ReverseApplication
 from tests.tryton.bench import DAY, Bench
 from tests.tryton.test_other_writes import about, send
 
@@ -132,3 +133,49 @@ def test_a_reversal_of_which_nothing_is_done_says_so(bench: Bench) -> None:
     with failing(bench, UNLINK, Busy("503")):
         assert send(bench, write).kind == "throttled"
     assert standing(bench, invoice) == ("posted", Decimal("60.00"), 1)
+
+
+def test_a_clearing_with_somebody_else_s_credit_note_is_not_taken_apart(bench: Bench) -> None:
+    invoice, key = bench.invoice(customer=CUSTOMER), bench.key()
+    assert bench.pay({invoice: "61.00"}, bench.key()).kind == "accepted"
+    memo = IssueMemo(**about(bench, invoice, "60.00"), date=DAY, memo=Memo.CREDIT)
+    assert send(bench, memo, key).kind == "accepted"
+    (note,) = bench.session.call("model.account.invoice.search", [["reference", "=", key]])
+    (item,) = applications(bench, invoice)
+    lines = [*bench.lines(invoice), *bench.lines(note), item]
+    with bench.session.wizard("account.move.reconcile_lines", "account.move.line", lines) as wizard:
+        wizard.execute("start")
+    assert standing(bench, invoice) == ("paid", Decimal(0), 1)
+    outcome = send(bench, ReverseApplication(**about(bench, invoice, "61.00"), item=str(item)))
+    assert (outcome.kind, outcome.reason) == ("rejected", "precondition_failed"), outcome
+    assert f"account.move.line,{bench.lines(note)[0]} " in outcome.detail
+    assert "take it apart in Tryton" in outcome.detail
+    assert standing(bench, invoice) == ("paid", Decimal(0), 1)
+    assert standing(bench, note)[0] == "paid"
+
+
+def test_what_somebody_else_paid_on_the_same_invoice_stays_applied(bench: Bench) -> None:
+    invoice = bench.invoice(customer=CUSTOMER)
+    assert bench.pay({invoice: "61.00"}, bench.key()).kind == "accepted"
+    (item,) = applications(bench, invoice)
+    bench.accountant.pay(invoice, Decimal("60.00"), "by hand", DAY)
+    assert standing(bench, invoice) == ("paid", Decimal(0), 2)
+    assert send(bench, ReverseApplication(**about(bench, invoice, "61.00"), item=str(item))).kind == "accepted"
+    assert standing(bench, invoice) == ("posted", Decimal("61.00"), 1)
+
+
+def test_a_difference_of_exchange_rates_is_in_nobody_s_way(bench: Bench) -> None:
+    """Tryton asks a person before it takes such a clearing apart; that is its own question, asked before anything."""
+    day = dt.date(2026, 12, 1)
+    with bench.erp.administrator() as admin:
+        (dollar,) = admin.call("model.currency.currency.search", [["code", "=", "USD"]])
+        rates = [["create", [{"date": day, "rate": Decimal("1.5")}]]]
+        admin.call("model.currency.currency.write", [dollar], {"rates": rates})
+    invoice = bench.invoice(currency="USD", customer=CUSTOMER)
+    assert bench.pay({invoice: "121.00"}, bench.key(), currency="USD", date=day).kind == "accepted"
+    (item,) = applications(bench, invoice)
+    domain = [["reconciliation.lines.id", "=", item], ["journal.type", "=", "write-off"]]
+    assert bench.session.call("model.account.move.line.search", domain), "the rates differ"
+    outcome = send(bench, ReverseApplication(**about(bench, invoice), item=str(item)))
+    assert (outcome.kind, "wants a person to confirm" in outcome.detail) == ("rejected", True), outcome
+    assert standing(bench, invoice) == ("paid", Decimal(0), 1)
