@@ -122,7 +122,7 @@ def _payment_lines(session: Session, invoice: int) -> list[int]:
 
 
 def _items(session: Session, write: ApplyReceipt, *, in_statements: bool) -> list[dict[str, Any]]:
-    """The customer's receivable items of this receipt and amount, applied or not."""
+    """The customer's receivable items of this receipt and amount, applied or not; none that stood applied before."""
     named: list[Any] = ["OR", [["move.description", "=", write.receipt]]]
     if write.receipt.isdecimal():
         named.append([["id", "=", int(write.receipt)]])
@@ -136,7 +136,8 @@ def _items(session: Session, write: ApplyReceipt, *, in_statements: bool) -> lis
         ["move.company", "=", int(write.company)],
     ]
     found = rows(session, LINE, [*mine, named], _ITEM)
-    return [row for row in found if received(row) == (write.amount, write.currency)]
+    asked = (write.amount, write.currency)
+    return [row for row in found if received(row) == asked and not write.stood_before(str(row["id"]))]
 
 
 def received(row: dict[str, Any]) -> tuple[Decimal, str]:

@@ -156,10 +156,13 @@ class ApplyReceipt(_Write, frozen=True, kw_only=True, tag="apply_receipt"):
     clears: bool = False
     before: tuple[str, ...] | UnsetType = UNSET
 
+    def stood_before(self, item: str) -> bool:
+        """Whether it is one of the items that were applied already."""
+        return not isinstance(self.before, UnsetType) and item in self.before
+
     def is_item(self, item: str, text: str | None, amount: Decimal) -> bool:
-        """Whether an item is the one that is to be applied: by its name and amount, and it is not an earlier one."""
-        earlier = not isinstance(self.before, UnsetType) and item in self.before
-        return self.receipt in (text, item) and amount == self.amount and not earlier
+        """Whether it is the item that was to be applied, by its name and amount."""
+        return self.receipt in (text, item) and amount == self.amount and not self.stood_before(item)
 
     @property
     def claims(self) -> bool:

@@ -71,8 +71,6 @@ def _raise(desk: Desk, intent: RaiseDispute, invoice: str) -> None:
     record = desk.invoice(invoice)
     if record is None:
         return
-    if desk.rules > 1 and any(known.id == intent.id for known in record.disputes):
-        return  # it was raised when it was decided on first
     raised = Dispute(intent.id, str(DisputeState.RAISED), money(intent.amount), intent.reason_code, holds=intent.hold)
     desk.put_invoice(msgspec.structs.replace(record, disputes=(*record.disputes, raised)))
     desk.move_invoice(record.key, InvoiceTrigger.DISPUTE, intent.reason_code)

@@ -93,7 +93,8 @@ def still_right(desk: Desk, command: CommandRecord) -> bool:
 def _put_plan(desk: Desk, record: IntentRecord, plan: Plan, at: dt.datetime) -> None:
     """Carry out a plan that nothing stands in the way of."""
     key = command_key(desk.system, record.id, 0)
-    begin_dispute_step(desk, record.intent, plan.invoices, key)
+    if not record.commands or desk.rules == 1:
+        begin_dispute_step(desk, record.intent, plan.invoices, key)
     if plan.write is not None:
         _put_command(desk, record, plan.write, at, ordinal=0)
         desk.move_intent(record.id, "plan", invoices=plan.invoices, commands=(key,))

@@ -184,3 +184,17 @@ def test_what_waited_for_an_invoice_is_decided_on_in_the_order_in_which_it_was_a
                                 date=NOW.date(), allocations=parts))  # fmt: skip
     script.told(invoice(key="2", number="INV2"))
     assert [script.intent(name)[0] for name in ("z-first", "a-second")] == ["planned", "refused"]
+
+
+def test_a_rejection_that_is_decided_again_rejects_once(script: Script) -> None:
+    hold(script)
+    script.send(key("d1"))
+    script.told(invoice(blocked=True))
+    reject(script, "r1", "d1")
+    script.send(key("r1"))
+    script.answer(OutcomeKind.REJECTED, key("r1"))
+    script.told(invoice())
+    (conflict,) = [one for one in script.view.conflicts.values() if one.open]
+    script.play(ChoiceMade(conflict.id, "rebase", "me", "it is free by now", NOW))
+    assert script.intent("r1")[0] == "done"
+    assert script.conflicts == ["erp_rejected"]

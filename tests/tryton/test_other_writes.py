@@ -91,6 +91,23 @@ def test_what_is_paid_too_much_stays_on_account_and_is_applied_later(bench: Benc
     assert bench.row(second)["amount_to_pay"] == Decimal("1.00")
 
 
+def test_the_rest_of_a_receipt_goes_to_an_invoice_that_it_has_paid_in_part(bench: Bench) -> None:
+    """Both carry the receipt's name, and may be as much: what stood there before is not what is to be applied."""
+    invoice, key = bench.invoice(customer="Escaut Energie"), bench.key()
+    paid = PostPayment(**{**about(bench, invoice, "30.00"), "amount": Decimal("60.00")}, date=DAY,
+                       on_account=Decimal("30.00"))  # fmt: skip
+    assert send(bench, paid, key).kind == "accepted"
+    (row,) = bench.session.call("model.account.invoice.read", [invoice], ["payment_lines"])
+    before = tuple(map(str, row["payment_lines"]))
+    assert len(before) == 1
+    write = ApplyReceipt(**about(bench, invoice, "30.00"), receipt=key, before=before)
+    assert bench.target.find("", write) is None
+    for _ in range(2):
+        assert send(bench, write).kind == "accepted"
+        assert bench.row(invoice)["amount_to_pay"] == Decimal("61.00")
+    assert bench.target.find("", write) is not None
+
+
 def test_a_receipt_that_pays_all_clears_the_invoice(bench: Bench) -> None:
     first, key = bench.invoice(customer="Duinzicht Glass"), bench.key()
     write = PostPayment(**{**about(bench, first), "amount": Decimal("242.00")}, date=DAY,
