@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec import UnsetType
+
 from connectors.tryton.looking import refused, rows
 from connectors.tryton.rpc import Session
 from connectors.tryton.writing import Attempt, confirmed
@@ -27,6 +29,9 @@ def set_limit(session: Session, attempt: Attempt, write: SetCreditLimit, guard: 
     row = _party(session, write)
     if row is None:
         return refused(f"{name} is not in Tryton")
+    wrong = _not_its_currency(session, write)
+    if wrong is not None:
+        return refused(wrong)
     if row["credit_limit_amount"] == write.limit:
         return Outcome(OutcomeKind.ACCEPTED, "it is so already", name)
     if name not in guard:
@@ -61,6 +66,12 @@ def release(session: Session, attempt: Attempt, write: ReleaseOrder) -> Outcome:
         return Outcome(OutcomeKind.ACCEPTED, f"it is {row['state']} already", name)
     if row["state"] != "quotation":
         return refused(f"{name} is {row['state']} in Tryton; only a quotation can be confirmed")
+    total, currency = row["total_amount"], row["currency."]["code"]
+    if currency != write.currency or (not isinstance(write.at_most, UnsetType) and total > write.at_most):
+        return refused(
+            f"{name} comes to {total} {currency}; its release was asked for at {write.at_most or 'some'} "
+            f"{write.currency}; ask again for what it comes to now"
+        )
     tokens = {"_timestamp": {name: row["_timestamp"]}}
     attempt.writes()
     confirmed(session, _ALLOWED, lambda: session.call(f"model.{SALE}.confirm", [row["id"]], context=tokens))
@@ -76,11 +87,22 @@ def _party(session: Session, write: SetCreditLimit) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
+def _not_its_currency(session: Session, write: SetCreditLimit) -> str | None:
+    """A limit is in the company's currency; says so where the write has another one, or no such company is there."""
+    found = list(rows(session, "company.company", [["id", "=", int(write.company)]], ["currency.code"]))
+    if not found:
+        return f"company.company,{write.company} is not in Tryton"
+    code = found[0]["currency."]["code"]
+    if code != write.currency:
+        return f"company {write.company} limits credit in {code}, not {write.currency}"
+    return None
+
+
 def _sale(session: Session, write: ReleaseOrder) -> tuple[dict[str, Any] | None, bool]:
     """The order of this name, and whether there are more."""
     named: list[Any] = ["OR", [["number", "=", write.order]]]
     if write.order.isdecimal():
         named.append([["id", "=", int(write.order)]])
     domain = [["company", "=", int(write.company)], ["party", "=", int(write.customer)], named]
-    found = list(rows(session, SALE, domain, ["state", "_timestamp"]))
+    found = list(rows(session, SALE, domain, ["state", "total_amount", "currency.code", "_timestamp"]))
     return (found[0] if found else None), len(found) > 1

@@ -212,9 +212,12 @@ class SetCreditLimit(_Write, frozen=True, kw_only=True, tag="set_credit_limit"):
 
 
 class ReleaseOrder(_Write, frozen=True, kw_only=True, tag="release_order"):
-    """Let an order go on that the ERP holds back because of the customer's credit."""
+    """Let an order go on that the ERP holds back because of the customer's credit. `at_most` is what it came to as
+    its author saw it: one that comes to more by now is another decision.
+    """
 
     order: str
+    at_most: Decimal | UnsetType = UNSET
 
     @property
     def carried(self) -> Decimal:

@@ -22,7 +22,7 @@ from engine.model.commands import (
     SetCreditLimit,
     Write,
 )
-from engine.model.documents import Phase
+from engine.model.documents import CreditAccount, Phase
 from engine.model.intents import Allocation, ApplyPayment, Intent, Withdraw
 from engine.model.records import ConflictKind, Dispute, InvoiceRecord
 from engine.rules.claims import commands_in_flight, commands_under_way
@@ -64,7 +64,7 @@ def plan_intent(
     if isinstance(intent, asked.SetCreditLimit):
         return _plan_credit_limit(desk, intent, command, accept_stale=accept_stale)
     if isinstance(intent, asked.ReleaseOrder | asked.PostEntry):
-        return Plan(write=_write_apart(intent))
+        return Plan(write=_write_apart(desk, intent))
     if isinstance(intent, Withdraw):
         raise TypeError("a withdrawal is carried out at once; there is nothing to plan")
     found = [(part, _meant(desk, part, place, keys)) for place, part in enumerate(intent.parts)]
@@ -304,12 +304,13 @@ def _will_be_blocked(desk: Desk, record: InvoiceRecord, command: str | None) -> 
     return blocked
 
 
-def _write_apart(intent: asked.ReleaseOrder | asked.PostEntry) -> Write:
+def _write_apart(desk: Desk, intent: asked.ReleaseOrder | asked.PostEntry) -> Write:
     """A write that rests on no document that is kept: the ERP itself holds it against its books."""
     company, customer, currency = intent.company, intent.customer, intent.currency
     if isinstance(intent, asked.ReleaseOrder):
         return ReleaseOrder(
-            company=company, customer=customer, currency=currency, amount=_NOTHING, order=intent.order
+            company=company, customer=customer, currency=currency, amount=_NOTHING, order=intent.order,
+            at_most=money(intent.amount) if desk.rules > 1 else UNSET,
         )  # fmt: skip
     lines = tuple(
         EntryLine(line.account, money(line.debit or _NOTHING), money(line.credit or _NOTHING), line.customer)
@@ -329,6 +330,9 @@ def _plan_credit_limit(desk: Desk, intent: asked.SetCreditLimit, command: str | 
         # What the ERP says now is not what the author saw, nor what will stand when this one arrives.
         return Plan(unknown=(f"customer {intent.customer} as command {record.changes[-1]} leaves it",))
     account = next((one for one in record.doc.accounts if one.company == intent.company), None)
+    if account is None and desk.rules > 1:
+        # An ERP of several companies tells only of those that have to do with the customer.
+        account = CreditAccount(intent.company, intent.currency, _NOTHING, None)
     if account is None or account.currency != intent.currency:
         has = "no account" if account is None else f"an account in {account.currency}, not {intent.currency},"
         return Plan(

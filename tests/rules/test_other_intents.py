@@ -355,6 +355,18 @@ def test_an_intent_waits_for_a_customer_that_is_not_known_yet(script: Script) ->
     assert script.intent("l1")[0] == "planned"
 
 
+def test_a_customer_gets_its_first_limit_in_a_company_that_has_not_told_of_it(script: Script) -> None:
+    tell(script, Customer("7", True, ()))
+    script.ask(limit("l1", None, None))
+    assert (script.intent("l1")[0], script.command("l1")) == ("done", None)
+    script.ask(limit("l2", "800.00", "500.00"))
+    assert script.intent("l2") == ("held", "credit_limit_race")
+    script.ask(limit("l3", "800.00", None))
+    script.send(key("l3"))
+    tell(script, customer("800.00"))
+    assert (script.intent("l3")[0], script.command("l3")) == ("done", "confirmed")
+
+
 def test_a_limit_waits_for_the_one_before_it(script: Script) -> None:
     """Until it has arrived the ERP says neither what its author saw nor what it is to replace."""
     tell(script, customer("500.00"))
@@ -460,6 +472,13 @@ def release(name: str) -> ReleaseOrder:
     return ReleaseOrder(
         id=name, system="erp", customer="7", company="1", order="1", currency="EUR", amount=Decimal("900.00")
     )
+
+
+def test_an_order_is_released_for_what_its_author_saw(script: Script) -> None:
+    script.ask(release("o1"))
+    write = script.view.commands[key("o1")].write
+    assert isinstance(write, OrderWrite)
+    assert write.at_most == Decimal("900.00")
 
 
 def test_an_order_that_goes_on_although_its_release_was_refused_answers_the_question(script: Script) -> None:

@@ -339,6 +339,20 @@ def test_a_credit_limit_is_set_if_it_is_still_the_one_to_be_replaced(bench: Benc
     assert bench.target.find("", none) is not None
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"currency": "USD"}, "limits credit in EUR, not USD"),
+        ({"company": "4711"}, "company.company,4711 is not in Tryton"),
+    ],
+)
+def test_a_credit_limit_is_set_in_the_company_s_own_currency(bench: Bench, changes: Any, words: str) -> None:
+    write, guard = limit(bench, "Fjordline Shipping", "777.00", "40000.00")
+    outcome = bench.target.send("", msgspec.structs.replace(write, **changes), guard)
+    assert (outcome.kind, outcome.reason) == ("rejected", "precondition_failed")
+    assert words in outcome.detail
+
+
 def entry(*lines: tuple[str, str, str], date: dt.date = DAY, currency: str = "EUR") -> PostEntry:
     sides = tuple(EntryLine(code, Decimal(debit), Decimal(credit)) for code, debit, credit in lines)
     amount = sum((side.debit for side in sides), Decimal(0))
@@ -382,6 +396,20 @@ def test_an_order_over_the_limit_is_released(bench: Bench) -> None:
     assert send(bench, write).kind == "accepted"
     unknown = ReleaseOrder(company="1", customer=str(party), currency="EUR", amount=Decimal(0), order="SO-404")
     assert send(bench, unknown).kind == "rejected"
+
+
+@pytest.mark.parametrize(("currency", "at_most", "kind"), [
+    ("EUR", "8999.99", "rejected"), ("USD", "9000.00", "rejected"), ("EUR", "9000.00", "accepted"),
+])  # fmt: skip
+def test_an_order_is_released_for_what_its_author_saw(bench: Bench, currency: str, at_most: str, kind: str) -> None:
+    (party,) = bench.session.call("model.party.party.search", [["name", "=", "Granite Retail"]])
+    order = bench.accountant.quote_order(party, Decimal("9000.00"))
+    write = ReleaseOrder(company="1", customer=str(party), currency=currency, amount=Decimal(0), order=str(order),
+                         at_most=Decimal(at_most))  # fmt: skip
+    outcome = send(bench, write)
+    assert outcome.kind == kind, outcome
+    assert (bench.accountant.order_state(order) == "quotation") == (kind == "rejected")
+    assert ("comes to 9000.00 EUR" in outcome.detail) == (kind == "rejected")
 
 
 def test_an_order_s_number_that_is_another_one_s_id_releases_neither(bench: Bench) -> None:
