@@ -3,25 +3,20 @@
 Tryton has no place for a key here: what is done is known by the invoice's payment lines.
 """
 
-from decimal import Decimal
-from typing import Any
-
 from connectors.tryton.clearing import clear, in_the_way, open_lines, take_apart
-from connectors.tryton.looking import INVOICE, LINE, misplaced, refused, rows, stale
+from connectors.tryton.items import items_of
+from connectors.tryton.looking import INVOICE, LINE, misplaced, refused, stale
 from connectors.tryton.rpc import RpcError, Session
 from connectors.tryton.writing import Attempt
 from engine.model.commands import ApplyReceipt, Found, Outcome, OutcomeKind, ReverseApplication
 from engine.ports.target import Guard
-
-_ITEM = ["account", "debit", "credit", "amount_second_currency", "second_currency.code", "company.currency.code",
-         "reconciliation", "move.description", "_timestamp"]  # fmt: skip
 
 
 def find_receipt(session: Session, write: ApplyReceipt, *, in_statements: bool) -> Found | None:
     """Whether the receipt stands applied to the invoice; not complete while the two are to be cleared."""
     invoice = int(write.allocations[0].invoice)
     linked = _payment_lines(session, invoice)
-    items = [row for row in _items(session, write, in_statements=in_statements) if row["id"] in linked]
+    items = [row for row in items_of(session, write, in_statements=in_statements) if row["id"] in linked]
     if not items:
         return None
     return Found(f"{LINE},{items[0]['id']}", complete=not (write.clears and open_lines(session, [invoice])))
@@ -40,7 +35,7 @@ def apply(session: Session, attempt: Attempt, write: ApplyReceipt, guard: Guard,
     if wrong is not None:
         return refused(wrong)
     linked = set(row["payment_lines"])
-    items = _items(session, write, in_statements=in_statements)
+    items = items_of(session, write, in_statements=in_statements)
     item = next((one for one in items if one["id"] in linked), None)
     if item is None:
         free = [one for one in items if one["reconciliation"] is None and one["account"] == row["account"]]
@@ -119,30 +114,3 @@ def reverse(session: Session, attempt: Attempt, write: ReverseApplication, guard
 def _payment_lines(session: Session, invoice: int) -> list[int]:
     (row,) = session.call(f"model.{INVOICE}.read", [invoice], ["payment_lines"])
     return list(row["payment_lines"])
-
-
-def _items(session: Session, write: ApplyReceipt, *, in_statements: bool) -> list[dict[str, Any]]:
-    """The customer's receivable items of this receipt and amount, applied or not; none that stood applied before."""
-    named: list[Any] = ["OR", [["move.description", "=", write.receipt]]]
-    if write.receipt.isdecimal():
-        named.append([["id", "=", int(write.receipt)]])
-    if in_statements:
-        domain = [["number", "=", write.receipt], ["statement.state", "in", ["validated", "posted"]]]
-        moves = {row["move"] for row in rows(session, "account.statement.line", domain, ["move"])} - {None}
-        named.append([["move", "in", sorted(moves)]])
-    mine = [
-        ["party", "=", int(write.customer)],
-        ["account.type.receivable", "=", True],
-        ["move.company", "=", int(write.company)],
-    ]
-    found = rows(session, LINE, [*mine, named], _ITEM)
-    asked = (write.amount, write.currency)
-    return [row for row in found if received(row) == asked and not write.stood_before(str(row["id"]))]
-
-
-def received(row: dict[str, Any]) -> tuple[Decimal, str]:
-    """What a line takes off the receivable, and in which currency: the receipt's own, else the company's."""
-    foreign = row["amount_second_currency"]
-    if foreign is None:
-        return row["credit"] - row["debit"], row["company."]["currency."]["code"]
-    return -foreign, row["second_currency."]["code"]

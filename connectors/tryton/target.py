@@ -14,6 +14,7 @@ from connectors.tryton.checking import check
 from connectors.tryton.crediting import find_limit, find_release, release, set_limit
 from connectors.tryton.entries import find_entry, post_entry
 from connectors.tryton.finding import find, has_statements
+from connectors.tryton.items import standing
 from connectors.tryton.looking import INVOICE, look, period_is_closed, refused, rows, stale, unsound
 from connectors.tryton.memos import find_memo, follow, issue
 from connectors.tryton.needs import missing_module
@@ -163,6 +164,9 @@ class TrytonTarget:
         seen = look(self._session, write, guard)
         if seen.outcome is not None:
             return seen.outcome
+        twice = standing(self._session, write, in_statements=self._has_statements())
+        if twice is not None:
+            return Outcome(OutcomeKind.REJECTED, twice, reason="duplicate_receipt")
         given_up = any(allocation.written_off for allocation in write.allocations)
         if len(seen.invoices) == 1 and not given_up and not write.on_account:
             method = self._method(write.company)
