@@ -69,6 +69,7 @@ class ArSide:
         self._disputes: list[tuple[str, str]] = []
         self._position = position
         self._limits: dict[str, Decimal | None] = {}
+        self._asked_limits: dict[str, Decimal | None] = {}
         self.asked: dict[str, Asked] = {}
         self.answers: dict[str, Taken] = {}
         self.wrongs: list[str] = []
@@ -188,10 +189,11 @@ class ArSide:
         """Apply a receipt that the ERP holds on account; the AR side knows it from the bank."""
         for seen in self._pick(1):
             open_ = [row for row in self._books.db.where("receipt", "partner", int(seen.doc.customer))
-                     if self._books.spare(row["id"]) == row["amount"] and row["memo"].startswith("Bank")]  # fmt: skip
+                     if self._books.spare(row["id"]) > 0 and row["memo"].startswith("Bank")]  # fmt: skip
             if open_:
                 row = self._dice.choice(open_)
-                return self._about(asked.ApplyReceipt, "rec", seen, row["amount"], receipt=row["memo"])
+                spare = self._books.spare(row["id"])
+                return self._about(asked.ApplyReceipt, "rec", seen, spare, receipt=row["memo"])
         return None
 
     def _reversal(self) -> tuple[Intent, dict[str, int | None]] | None:
@@ -235,9 +237,15 @@ class ArSide:
         if not self._limits:
             return None
         customer = self._dice.choice(sorted(self._limits))
+        # Who has just asked for a limit may count on it before the ERP has it.
+        seen = self._limits[customer]
+        known = self._asked_limits.get(customer, seen) if self._dice.random() < 0.5 else seen
+        wanted = self._asked_limits[customer] = self._dice.choice(
+            (None, Decimal("2000.00"), Decimal("3000.00"), seen)
+        )
         return asked.SetCreditLimit(
             id=self._id("lim"), system=self._system, customer=customer, company="1", currency="EUR",
-            limit=self._dice.choice((None, Decimal("2000.00"), Decimal("3000.00"))), replaces=self._limits[customer],
+            limit=wanted, replaces=known,
         ), {}  # fmt: skip
 
     def _release(self) -> tuple[Intent, dict[str, int | None]] | None:

@@ -323,7 +323,7 @@ def _cannot_be_told(case: Case, meant: str, part: Allocation) -> bool:
     has."""
     evidence = case.evidence
     others = {part.invoice, *map(str, evidence.books.numbered[part.invoice])}
-    if others <= {meant}:
+    if others <= {meant} and not evidence.books.plain_numbers:
         return False
     since = evidence.asked[case.intent.id].positions[meant]
     if since is None or evidence.drift(meant, since, case.position, refused_too=True):

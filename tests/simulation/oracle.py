@@ -42,6 +42,9 @@ def judge(world: World) -> Verdict:
     for name in evidence.asked:
         _judge_intent(evidence, verdict, name)
     _judge_credits(evidence, verdict)
+    _judge_receipts(evidence, verdict)
+    for invoice in sorted(evidence.invoices, key=int):
+        _judge_block(evidence, verdict, invoice)
     judge_conflicts(evidence, verdict)
     judge_missed(evidence, verdict)
     _judge_journal(evidence, verdict)
@@ -197,6 +200,58 @@ def _judge_credits(evidence: Evidence, verdict: Verdict) -> None:
             verdict.twice.append((f"{amount} were credited, of {most}", invoice, None))
 
 
+def _judge_receipts(evidence: Evidence, verdict: Verdict) -> None:
+    """Each receipt that is said to be applied is another item on the invoice."""
+    done: dict[tuple[str, str, Decimal], list[str]] = {}
+    items: dict[tuple[str, str, Decimal], set[str]] = {}
+    for name, one in evidence.asked.items():
+        intent = one.intent
+        if isinstance(intent, asked.ApplyReceipt) and evidence.intents[name]["state"] == "done":
+            (invoice,) = evidence.parts(intent)
+            which = (invoice, intent.receipt, intent.amount)
+            done.setdefault(which, []).append(name)
+            items.setdefault(which, set()).update(_items_since(evidence, intent))
+    for which, names in done.items():
+        if len(items[which]) < len(names):
+            verdict.lost.append(
+                (f"{names} are done, and only {sorted(items[which])} were applied", which[0], names[-1])
+            )
+
+
+def _items_since(evidence: Evidence, intent: asked.ApplyReceipt) -> set[str]:
+    """The items of a receipt and of its amount that came to an invoice after its author had looked at it."""
+    ((invoice, position),) = evidence.asked[intent.id].positions.items()
+    base = evidence.facts_at(invoice, position or 0)
+    before = {line.item for line in base.lines} if base else set()
+    return {
+        line.item
+        for moment in evidence.books.history.get(invoice, []) if moment.facts for line in moment.facts.lines
+        if line.text == intent.receipt and line.amount == intent.amount and line.item not in before
+    }  # fmt: skip
+
+
+def _judge_block(evidence: Evidence, verdict: Verdict, invoice: str) -> None:
+    """What was held back last by arsync is held back as long as a dispute asks for it, and no longer."""
+    intents = {name: one.intent for name, one in evidence.asked.items() if invoice in evidence.parts(one.intent)}
+    kinds = (asked.RaiseDispute, asked.RejectDispute, asked.IssueMemo)
+    about = [name for name, intent in intents.items() if isinstance(intent, kinds)]
+    moments = evidence.books.history.get(invoice, [])
+    changes = [
+        now for before, now in zip([None, *moments], moments, strict=False)
+        if now.facts and now.facts.blocked != bool(before and before.facts and before.facts.blocked)
+    ]  # fmt: skip
+    if not changes or changes[-1].key is None or any(evidence.intents[name]["state"] != "done" for name in about):
+        return  # people have the last word; what was not carried out is theirs too
+    facts = moments[-1].facts
+    if facts is None or facts.phase != "open":
+        return
+    holding = [d["id"] for d in evidence.invoices[invoice]["disputes"]
+               if d["holds"] and d["state"] in ("raised", "approved")]  # fmt: skip
+    if facts.blocked != bool(holding):
+        held = "held back" if facts.blocked else "free"
+        verdict.lost.append((f"it is {held} by arsync, and disputes {holding} ask for it", invoice, None))
+
+
 def stands_whole(evidence: Evidence, intent: Intent, key: str) -> bool:
     """Whether a payment stands in the ERP at the end, as it was asked and posted."""
     if not isinstance(intent, asked.ApplyPayment):
@@ -222,7 +277,10 @@ def _ever_stood(evidence: Evidence, intent: Intent, key: str) -> bool:
         case asked.PostEntry():
             return evidence.created(key, "entry") == 1
         case asked.SetCreditLimit():
-            return any(limit == intent.limit for _, limit in evidence.books.limits[intent.customer])
+            known = evidence.position_then(evidence.asked[intent.id].at)
+            limits = evidence.books.limits[intent.customer]
+            then = [limit for lsn, limit in limits if lsn <= known][-1:]
+            return intent.limit in [*then, *(limit for lsn, limit in limits if lsn > known)]
         case asked.ReleaseOrder():
             mine = {row["id"] for row in evidence.books.orders(intent.customer, intent.order)}
             return any(
@@ -230,12 +288,7 @@ def _ever_stood(evidence: Evidence, intent: Intent, key: str) -> bool:
                 for commit in evidence.books.db.log for change in commit.changes
             )  # fmt: skip
         case asked.ApplyReceipt():
-            (invoice,) = evidence.parts(intent)
-            moments = evidence.books.history.get(invoice, [])
-            return any(
-                line.text == intent.receipt and line.amount == intent.amount
-                for moment in moments if moment.facts for line in moment.facts.lines
-            )  # fmt: skip
+            return bool(_items_since(evidence, intent))
         case asked.ReverseApplication():
             (invoice,) = evidence.parts(intent)
             facts = evidence.books.history[invoice][-1].facts
