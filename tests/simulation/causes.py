@@ -313,9 +313,24 @@ def _precondition(case: Case) -> bool:
             )
         case "plan.dispute_over" | "plan.dispute_approved":
             return _dispute_settled(case)
+        case "plan.same_receipt":
+            return _applied_by_others(case)
         case "plan.ambiguous":
             return any(_cannot_be_told(case, meant, part) for meant, part in evidence.parts(intent).items())
     return False
+
+
+def _applied_by_others(case: Case) -> bool:
+    """As much was on its way to the same invoice, under the receipt's name or under one that may be the same."""
+    evidence = case.evidence
+    return any(
+        isinstance(other.intent, asked.ApplyReceipt | asked.ApplyPayment)
+        and name != case.intent.id
+        and case.invoice in (parts := evidence.parts(other.intent))
+        and parts[case.invoice].taken_off == case.taken_off
+        and evidence.state_at(name, case.at) in ("planned", "held")
+        for name, other in evidence.asked.items()
+    )
 
 
 def _cannot_be_told(case: Case, meant: str, part: Allocation) -> bool:
@@ -341,8 +356,10 @@ def _alike(one: Facts | None, other: Facts | None) -> bool:
 
 
 def _dispute_settled(case: Case) -> bool:
-    """Another intent about the same dispute was carried out, or is under way."""
+    """It was withdrawn, or another intent about it was carried out, or is under way."""
     dispute = getattr(case.intent, "dispute", None)
+    if dispute is not None and case.evidence.was(dispute, case.at, "withdrawn"):
+        return True
     return any(
         getattr(other.intent, "dispute", None) == dispute
         and name != case.intent.id

@@ -120,10 +120,6 @@ class Evidence:
         place = bisect_right(self._known_at, at)
         return self.world.known[place - 1][1] if place else 0
 
-    def position_then(self, at: dt.datetime) -> int:
-        """The end of the ERP's log at a time."""
-        return max((commit.lsn for commit in self.books.db.log if commit.at <= at), default=0)
-
     def facts_at(self, invoice: str, position: int) -> Facts | None:
         """An invoice as the ERP had it at a position of its log."""
         moments = self.books.history.get(invoice, [])

@@ -277,7 +277,7 @@ def _ever_stood(evidence: Evidence, intent: Intent, key: str) -> bool:
         case asked.PostEntry():
             return evidence.created(key, "entry") == 1
         case asked.SetCreditLimit():
-            known = evidence.position_then(evidence.asked[intent.id].at)
+            known = evidence.known(evidence.asked[intent.id].at)
             limits = evidence.books.limits[intent.customer]
             then = [limit for lsn, limit in limits if lsn <= known][-1:]
             return intent.limit in [*then, *(limit for lsn, limit in limits if lsn > known)]
