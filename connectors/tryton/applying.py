@@ -82,8 +82,6 @@ def reverse(session: Session, attempt: Attempt, write: ReverseApplication, guard
     A clearing in which somebody else's items stand is left alone. Once it is taken away something is done, and only
     another look says what is left to do.
     """
-    if not write.item.isdecimal():
-        return refused(f"the application {write.item} is no line of Tryton's")
     found = stale(session, write, guard)
     if isinstance(found, Outcome):
         return found

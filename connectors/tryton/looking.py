@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from connectors.tryton.rpc import Session
-from engine.model.commands import Outcome, OutcomeKind, PostPayment, Write
+from engine.model.commands import Outcome, OutcomeKind, PostEntry, PostPayment, ReverseApplication, Write
 from engine.ports.target import Guard
 
 INVOICE = "account.invoice"
@@ -42,22 +42,36 @@ class Look(msgspec.Struct, frozen=True):
 def unsound(write: Write, guard: Guard) -> str | None:
     """Why a write cannot be carried out as it stands, whatever Tryton's books say; None when it can."""
     numbers = [a.invoice for a in write.allocations]
-    if not all(number.isdecimal() for number in (*numbers, write.company)):
-        return f"{write.title} names invoices or a company not by Tryton's ids"
+    wrong_name = misnamed(write)
+    if wrong_name is not None:
+        return wrong_name
     if len(set(numbers)) < len(numbers):
         return f"{write.title} names an invoice twice"
     wrong = next((a for a in write.allocations if a.amount <= 0), None)
     if wrong is not None:
         return f"the payment applies {wrong.amount} to {INVOICE},{wrong.invoice}; only amounts above zero can be paid"
     if isinstance(write, PostPayment):
-        if not numbers or not write.customer.isdecimal():
-            return "the payment names no invoices, or not its customer by Tryton's ids"
+        if not numbers:
+            return "the payment names no invoices"
         money = sum((a.amount - a.written_off for a in write.allocations), write.on_account)
         if money != write.amount:
             return f"the payment is {write.amount} and applies {money}; arsync books no money that is not applied"
     blind = next((number for number in numbers if f"{INVOICE},{number}" not in guard), None)
     if blind is not None:
         return f"{INVOICE},{blind} comes without the token it was decided on; arsync does not write blindly"
+    return None
+
+
+def misnamed(write: Write) -> str | None:
+    """Why Tryton can have no record of a name in this write, which must be ids; None when all are."""
+    if not all(number.isdecimal() for number in (*(a.invoice for a in write.allocations), write.company)):
+        return f"{write.title} names invoices or a company not by Tryton's ids"
+    names = [line.customer for line in write.lines] if isinstance(write, PostEntry) else [write.customer]
+    wrong = next((name for name in names if name and not name.isdecimal()), None)
+    if wrong is not None:
+        return f"{write.title} names customer {wrong}, which is no id of Tryton's; ask again with the party's id"
+    if isinstance(write, ReverseApplication) and not write.item.isdecimal():
+        return f"the application {write.item} is no line of Tryton's"
     return None
 
 

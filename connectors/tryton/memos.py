@@ -16,8 +16,8 @@ from connectors.tryton.writing import Attempt, confirmed
 from engine.model.commands import Found, IssueMemo, Memo, Outcome, OutcomeKind
 from engine.ports.target import Guard
 
-_CENT = Decimal("0.01")
-_MOST_ROUNDING = Decimal("0.05")
+_MOST_ROUNDING = 5
+"""In the currency's smallest units, for each line: taxes round one by one."""
 _ALLOWED = frozenset({"invoice_payment_term"})
 """The only warning that is answered yes: that a due date, the one of the invoice's own terms, has passed."""
 
@@ -95,13 +95,14 @@ def _left(session: Session, write: IssueMemo, memo: int) -> bool:
 
 def _draft(session: Session, key: str, write: IssueMemo, original: int) -> int | str:
     """The id of a draft that comes to exactly what was asked for; or why there is none."""
-    names = ["invoice_address", "journal", "account", "payment_term", "currency", "total_amount"]
+    names = ["invoice_address", "journal", "account", "payment_term", "currency", "currency.digits", "total_amount"]
     (of,) = session.call(f"model.{INVOICE}.read", [original], names)
     if of["total_amount"] <= 0:
         return f"{INVOICE},{original} is itself owed to the customer; issue the memo about the invoice behind it"
     credit = write.memo is Memo.CREDIT
-    lines = _lines(session, original, of["currency"], None if credit and write.amount == of["total_amount"] else
-                   write.amount / of["total_amount"], -1 if credit else 1)  # fmt: skip
+    unit = Decimal(1).scaleb(-of["currency."]["digits"])
+    share = None if credit and write.amount == of["total_amount"] else write.amount / of["total_amount"]
+    lines = _lines(session, original, of["currency"], unit, share, -1 if credit else 1)
     if not lines:
         return f"{INVOICE},{original} has no line that a memo could be about"
     values = {
@@ -121,7 +122,7 @@ def _draft(session: Session, key: str, write: IssueMemo, original: int) -> int |
     (draft,) = session.call(f"model.{INVOICE}.create", [values])
     wanted = -write.amount if credit else write.amount
     missing = wanted - _total(session, draft)
-    if missing and abs(missing) <= _MOST_ROUNDING * len(lines):
+    if missing and abs(missing) <= _MOST_ROUNDING * unit * len(lines):
         rounding = {**_line(of["currency"], lines[0]["account"], 1, missing), "description": "Rounding"}
         session.call(f"model.{INVOICE}.write", [draft], {"lines": [["create", [rounding]]]})
         missing = wanted - _total(session, draft)
@@ -133,8 +134,13 @@ def _draft(session: Session, key: str, write: IssueMemo, original: int) -> int |
     return int(draft)
 
 
-def _lines(session: Session, original: int, currency: int, share: Decimal | None, sign: int) -> list[dict[str, Any]]:
-    """The original's lines, whole or their `share` by taxes, each naming the line that it is about."""
+def _lines(
+    session: Session, original: int, currency: int, unit: Decimal, share: Decimal | None, sign: int
+) -> list[dict[str, Any]]:
+    """The original's lines, whole or their `share` by taxes, each naming the line that it is about.
+
+    `unit` is the currency's smallest.
+    """
     names = ["account", "quantity", "unit_price", "amount", "taxes", "description"]
     domain = [["invoice", "=", original], ["type", "=", "line"]]
     found = list(rows(session, f"{INVOICE}.line", domain, names))
@@ -149,7 +155,7 @@ def _lines(session: Session, original: int, currency: int, share: Decimal | None
     lines = []
     for group in groups.values():
         net = sum((row["amount"] for row in group), Decimal(0)) * share
-        price = net.quantize(_CENT, ROUND_HALF_EVEN)
+        price = net.quantize(unit, ROUND_HALF_EVEN)
         if price:
             first = group[0]
             lines.append({**_line(currency, first["account"], sign, price, first), "taxes": _add(first)})

@@ -15,7 +15,7 @@ from connectors.tryton.crediting import find_limit, find_release, release, set_l
 from connectors.tryton.entries import find_entry, post_entry
 from connectors.tryton.finding import find, has_statements
 from connectors.tryton.items import standing
-from connectors.tryton.looking import INVOICE, look, period_is_closed, refused, rows, stale, unsound
+from connectors.tryton.looking import INVOICE, look, misnamed, period_is_closed, refused, rows, stale, unsound
 from connectors.tryton.memos import find_memo, follow, issue
 from connectors.tryton.needs import missing_module
 from connectors.tryton.paying import pay
@@ -101,6 +101,8 @@ class TrytonTarget:
 
     def find(self, key: str, write: Write) -> Found | None:
         """Look for a posted document that carries the key; where none can, for the value that was to be written."""
+        if misnamed(write) is not None:
+            return None  # such a write never leaves
         with self._session.within(self._options.deadline_seconds):
             try:
                 return self._find(key, write)

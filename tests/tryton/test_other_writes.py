@@ -161,6 +161,19 @@ def test_a_credit_memo_comes_to_what_was_asked_for(bench: Bench, amount: str, st
     assert (found.amount, found.complete) == (Decimal(amount), True)
 
 
+def test_a_memo_goes_down_to_the_smallest_unit_of_its_currency(bench: Bench) -> None:
+    with bench.erp.administrator() as admin:
+        rates = [["create", [{"date": dt.date(2020, 1, 1), "rate": Decimal("0.33")}]]]
+        values = {"name": "Dinar", "code": "KWD", "symbol": "KWD", "digits": 3, "rounding": Decimal("0.001"),
+                  "rates": rates}  # fmt: skip
+        admin.call("model.currency.currency.create", [values])
+    for amount in ("0.001", "0.006", "3.333", "12.100"):
+        invoice, key = bench.invoice("10.000", currency="KWD"), bench.key()
+        outcome = send(bench, IssueMemo(**about(bench, invoice, amount), date=DAY, memo=Memo.CREDIT), key)
+        assert outcome.kind == "accepted", outcome
+        assert memos(bench, key) == [("posted", -Decimal(amount))]
+
+
 def test_a_debit_memo_stands_open(bench: Bench) -> None:
     invoice, key = bench.invoice(), bench.key()
     outcome = send(bench, IssueMemo(**about(bench, invoice, "20.00"), date=DAY, memo=Memo.DEBIT), key)

@@ -10,7 +10,17 @@ import pytest
 from connectors.tryton import rpc
 from connectors.tryton.target import TrytonTarget, open_target
 from connectors.tryton.writing import Attempt, outcome_of
-from engine.model.commands import OutcomeKind, PostPayment, PromisedAllocation
+from engine.model.commands import (
+    EntryLine,
+    OutcomeKind,
+    PostEntry,
+    PostPayment,
+    PromisedAllocation,
+    ReleaseOrder,
+    ReverseApplication,
+    SetCreditLimit,
+    Write,
+)
 from engine.ports.errors import ConfigError, Unavailable
 from tests.tryton.bench import PAYMENT
 from tests.tryton.test_rpc import FakeServer
@@ -55,7 +65,7 @@ def target(server: FakeServer) -> Iterator[TrytonTarget]:
         (payment("4", ("7", "4")), "without the token"),
         (payment("0"), "no invoices"),
         (payment("4", ("five", "4")), "ids"),
-        (payment("4", ("5", "4"), customer="three"), "ids"),
+        (payment("4", ("5", "4"), customer="three"), "no id"),
         (payment("4", ("5", "4"), company="-1"), "ids"),
     ],
 )
@@ -65,6 +75,31 @@ def test_what_cannot_be_written_soundly_is_refused_without_a_call(
     outcome = target.send(KEY, write, GUARD)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.REJECTED, "precondition_failed")
     assert said in outcome.detail
+    assert server.asked == []
+
+
+SIDES = (EntryLine("1.2.1", Decimal(3), Decimal(0), "C-100"), EntryLine("1.1.1", Decimal(0), Decimal(3)))
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (PostEntry(company="1", customer="-", currency="EUR", amount=Decimal(3), date=dt.date(2026, 11, 20),
+                   lines=SIDES), "customer C-100"),
+        (ReleaseOrder(company="1", customer="C-100", currency="EUR", amount=Decimal(0), order="7"), "customer C-100"),
+        (SetCreditLimit(company="1", customer="C-100", currency="EUR", amount=Decimal(0), limit=None,
+                        replaces=Decimal(5)), "customer C-100"),
+        (ReverseApplication(company="1", customer="3", currency="EUR", amount=Decimal(4), item="key",
+                            allocations=(PromisedAllocation("5", Decimal(4), None, "v"),)), "no line of Tryton's"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_no_id_is_refused_and_found_nowhere_without_a_call(
+    server: FakeServer, target: TrytonTarget, write: Write, said: str
+) -> None:
+    outcome = target.send(KEY, write, GUARD)
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REJECTED, "precondition_failed")
+    assert said in outcome.detail
+    assert target.find(KEY, write) is None
     assert server.asked == []
 
 
