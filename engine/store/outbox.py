@@ -30,7 +30,7 @@ _DUE = """
                  SELECT 1 FROM jsonb_array_elements(e.record -> 'write' -> 'allocations') theirs
                  JOIN jsonb_array_elements(c.record -> 'write' -> 'allocations') ours
                    ON theirs ->> 'invoice' = ours ->> 'invoice')))))
-    ORDER BY c.created_at, c.key
+    ORDER BY c.due_at, c.created_at, c.key
     LIMIT 1"""
 
 
@@ -52,6 +52,8 @@ def next_due(cursor: Cursor[Any], system: str, now: dt.datetime, *, sending: boo
 
     Commands of one customer go out in the order in which they were decided, one at a time; one that pays an invoice
     waits until the change stream has shown what was paid on it before, for until then its guard is out of date.
+    Of several customers' commands that goes which has been due for longest: one that is put back takes turns with the
+    others, also while only one is let through at a time.
     Without `sending`, and while the system is paused, only what has left already is looked after. One that is parked
     by a dead letter, because the target failed on it again and again, is left alone until that is retried.
     """

@@ -14,7 +14,7 @@ from engine.app.wiring import enter_system
 from engine.flow.dispatcher import Dispatcher
 from engine.flow.gate import Gate, Limits
 from engine.flow.intake import submit
-from engine.model.commands import Found, Outcome, Write, command_key
+from engine.model.commands import Found, Outcome, OutcomeKind, Write, command_key
 from engine.model.intents import Allocation, ApplyPayment
 from engine.ports.target import Guard
 from engine.rules.policy import Policy
@@ -581,3 +581,32 @@ def test_the_circuit_opens_while_the_erp_is_down_and_one_trial_closes_it(house: 
     house.drain()
     assert {house.intent(f"p{number}") for number in range(1, 9)} == {"done"}
     assert len(house.erp.effects) == 8
+
+
+def test_a_command_that_is_always_put_back_takes_turns_with_the_others(house: House) -> None:
+    """It alone opens the circuit; what is tried after a pause is whatever has been due for longest."""
+    house.invoice("1", customer="7")
+    house.invoice("2", customer="7")
+    house.invoice("3", customer="8")
+    bad = house.pay("bad", i1="10.00")
+    plain = house.erp.send
+
+    def send(key: str, write: Write, guard: Guard) -> Outcome:
+        if key != bad:
+            return plain(key, write, guard)
+        house.erp.calls.append(f"send {key}")
+        return Outcome(OutcomeKind.THROTTLED, "the server failed inside")
+
+    house.erp.send = send  # type: ignore[method-assign]
+    for _ in range(8):
+        house.steps()
+        house.clock.pass_(3)
+    later, good = house.pay("later", i2="10.00"), house.pay("good", i3="10.00")
+    tried = house.command(bad).sends
+    for _ in range(30):
+        house.steps()
+        house.clock.pass_(10)
+    assert house.command(good).state == "accepted"
+    between = house.erp.calls[house.erp.calls.index(f"send {good}") :: -1]
+    assert between.count(f"send {bad}") <= tried + 1
+    assert f"send {later}" not in house.erp.calls, "one customer's go in their order"
