@@ -56,6 +56,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_seconds: float = 2
     most_stales: int = 20
     most_retries: int = 3
+    most_losses: int = 10
     undo_seconds: float = 30
     in_doubt_seconds: float = 900
 
@@ -278,6 +279,7 @@ def policy_of(system: SystemConfig) -> Policy:
         start_date=system.start_date,
         invoices_named_by=system.invoices_named_by,
         most_retries=config.most_retries,
+        most_losses=config.most_losses,
         undo_for=dt.timedelta(seconds=config.undo_seconds),
         in_doubt_for=dt.timedelta(seconds=config.in_doubt_seconds),
     )

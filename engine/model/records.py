@@ -142,6 +142,7 @@ class CommandRecord(msgspec.Struct, frozen=True):
     looks at it next. `fence` is raised by every claim: an answer that carries an older one changes nothing.
     `sent_guard` is a digest of the guard of the last send. `stales` counts the guards that proved stale while the
     mirror knew newer ones already, `waits` how often in a row the present one did while the mirror knew no other.
+    `losses` counts this revision's sends whose answer was lost and of which the ERP then had nothing, if any.
     """
 
     key: str
@@ -162,6 +163,12 @@ class CommandRecord(msgspec.Struct, frozen=True):
     echoed: dict[str, Decimal] = {}
     sent_guard: str | None = None
     waits: int = 0
+    losses: int | UnsetType = UNSET
+
+    @property
+    def lost(self) -> int:
+        """`losses` as a number."""
+        return 0 if self.losses is UNSET else self.losses
 
     def promised(self, document: str) -> Decimal | None:
         """What a document was promised to show, own direction; of a new one, whichever carries our key."""

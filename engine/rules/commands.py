@@ -195,7 +195,8 @@ def take_lookup(desk: Desk, event: KeyLookedUp) -> None:
         if not event.found.complete:
             desk.move_command(command.key, "step_done")
     elif event.proves_absence and not command.echoed:
-        desk.move_command(command.key, "proven_absent", due_at=event.at)
+        lost: dict[str, Any] = {"losses": command.lost + 1} if desk.rules > 1 else {}
+        desk.move_command(command.key, "proven_absent", due_at=event.at, **lost)
         _settle_absent(desk, command.key, event.at)
     else:
         again = event.at + desk.policy.retry_after
@@ -207,8 +208,11 @@ def _doubt(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
     """Tell people of an outcome that stays unknown for long; it is looked up all the while."""
     known = [desk.conflict(name) for name in sorted({*desk.view.conflicts, *desk.out.conflicts})]
     asked = [c for c in known if c and c.command == command.key and c.kind is ConflictKind.OUTCOME_UNKNOWN]
-    since = max([one.ended_at for one in asked if one.ended_at], default=command.sent_at)
-    if since is None or command.sent_at is None or at - since <= desk.policy.in_doubt_for:
+    told = [one.ended_at for one in asked if one.ended_at]
+    if command.sent_at is None:
+        return
+    since = max([command.sent_at, *told] if desk.rules > 1 or not told else told)
+    if at - since <= desk.policy.in_doubt_for:
         return
     sentence = (
         f"It is not known whether the ERP did {command.write.title}: the answer of {command.sent_at:%H:%M} UTC was "
@@ -223,8 +227,15 @@ def _settle_absent(desk: Desk, key: str, at: dt.datetime) -> None:
     intent = desk.intent(command.intent) if command else None
     if command is None or intent is None:
         return
+    doubts = [c for c in open_conflicts(desk) if c.command == key and c.kind is ConflictKind.OUTCOME_UNKNOWN]
+    if command.lost >= desk.policy.most_losses and (doubts or intent.state == IntentState.PLANNED):
+        why = (
+            f"was sent {command.lost} times, its answer was lost each time, and each time the ERP had nothing of "
+            "it; somebody must look why."
+        )
+        _send_no_more(desk, command, "lookup.always_lost", why, at)
+        return
     if intent.state == IntentState.HELD:
-        doubts = [c for c in open_conflicts(desk) if c.command == key and c.kind is ConflictKind.OUTCOME_UNKNOWN]
         dismiss(desk, doubts, "it was looked up in time: the ERP had never got it", at)
         if not [c for c in open_conflicts(desk) if c.intent == intent.id]:
             desk.move_intent(intent.id, "plan", "the ERP had never got it")
@@ -234,6 +245,14 @@ def _settle_absent(desk: Desk, key: str, at: dt.datetime) -> None:
     desk.move_command(key, "find_stale", f"intent {intent.id} is {intent.state}")
     desk.move_command(key, "supersede", f"intent {intent.id} is {intent.state}")
     end_claims(desk, command, "failed")
+
+
+def _send_no_more(desk: Desk, command: CommandRecord, rule: str, why: str, at: dt.datetime) -> None:
+    """People must choose before a command leaves again. What they have sent again is looked up before it leaves."""
+    sentence = f"{command.write.title} under key {command.key} {why} It is sent again only when somebody chooses so."
+    desk.move_command(command.key, "find_stale", why)
+    desk.move_command(command.key, "supersede", why)
+    _stop(desk, command, ConflictKind.OUTCOME_UNKNOWN, rule, sentence, at)
 
 
 def _stop(

@@ -95,7 +95,8 @@ class Policy(msgspec.Struct, frozen=True):
     `most_stales`: how often guards may prove stale, or one guard again and again while the change stream shows no
     reason, before a person must look. `start_date`: invoices of before it are left to people. `in_doubt_for`: how
     long an outcome may stay unknown before a person is told. `most_retries`: how often a policy of `retry` sends
-    again. `undo_for`: how long a person's choice can be undone before it is carried out.
+    again. `most_losses`: how often a command's answer may be lost, and the ERP have nothing of it, before it is sent
+    no more and a person must look. `undo_for`: how long a person's choice can be undone before it is carried out.
     `invoices_named_by`: what intents call an invoice.
     """
 
@@ -108,6 +109,7 @@ class Policy(msgspec.Struct, frozen=True):
     start_date: dt.date | None = None
     in_doubt_for: dt.timedelta = dt.timedelta(minutes=15)
     most_retries: int = 3
+    most_losses: int = 10
     undo_for: dt.timedelta = dt.timedelta(seconds=30)
     invoices_named_by: Naming = Naming.EITHER
 

@@ -11,11 +11,13 @@ import psycopg
 import pytest
 
 from engine.app.wiring import enter_system
+from engine.flow import choosing
 from engine.flow.dispatcher import Dispatcher
 from engine.flow.gate import Gate, Limits
 from engine.flow.intake import submit
 from engine.model.commands import Found, Outcome, OutcomeKind, Write, command_key
 from engine.model.intents import Allocation, ApplyPayment
+from engine.model.records import ConflictRecord
 from engine.ports.target import Guard
 from engine.rules.policy import Policy
 from engine.store import brake, intent_queries, letters, records
@@ -109,6 +111,18 @@ class House:
     def conflicts(self, name: str) -> list[str]:
         with self.connection.cursor() as cursor:
             return sorted(str(c.kind) for c in records.load_conflicts(cursor, self.system, [name]).values())
+
+    def open_conflict(self, name: str) -> ConflictRecord:
+        """The one conflict about an intent that somebody has to choose about."""
+        with self.connection.cursor() as cursor:
+            (found,) = [c for c in records.load_conflicts(cursor, self.system, [name]).values() if c.open]
+        return found
+
+    def choose(self, name: str, choice: str) -> choosing.Settled:
+        return choosing.choose(
+            self.connection, self.system, self.open_conflict(name).id, choice, actor="a person", reason="looked into",
+            policy=Policy(), clock=self.clock, versions={}, at_once=True,
+        )  # fmt: skip
 
     def letters(self) -> list[Letter]:
         with self.connection.cursor() as cursor:
@@ -610,3 +624,44 @@ def test_a_command_that_is_always_put_back_takes_turns_with_the_others(house: Ho
     between = house.erp.calls[house.erp.calls.index(f"send {good}") :: -1]
     assert between.count(f"send {bad}") <= tried + 1
     assert f"send {later}" not in house.erp.calls, "one customer's go in their order"
+
+
+@pytest.mark.parametrize("choice", ["retry", "accept_erp"])
+def test_a_payment_whose_answer_is_always_lost_is_sent_a_bounded_number_of_times(house: House, choice: str) -> None:
+    house.invoice("1")
+    house.invoice("2")
+    key = house.pay("p", i1="10.00")
+    most = Policy().most_losses
+    house.erp.faults = ["lost_before", "throttled", *["lost_before"] * 100]
+    for _ in range(most * 8):
+        house.steps()
+        house.clock.pass_(40)
+    assert house.sends() == most + 1, "an answer that tells to wait is one"
+    assert (house.command(key).state, house.intent("p"), house.conflicts("p")) == (
+        "superseded", "held", ["outcome_unknown"],
+    )  # fmt: skip
+    told = house.open_conflict("p")
+    assert (told.rule, f"was sent {most} times" in told.sentence) == ("lookup.always_lost", True)
+    house.erp.faults = []
+    other = house.pay("q", i2="10.00")
+    house.drain()
+    assert house.command(other).state == "confirmed", "nothing else of the customer's waits"
+    house.erp.calls.clear()
+    assert house.choose("p", choice).declined is None
+    house.drain()
+    assert house.erp.calls == ([f"find {key}", f"send {key}"] if choice == "retry" else [])
+    assert house.intent("p") == ("done" if choice == "retry" else "refused")
+    assert len(house.erp.effects) == (2 if choice == "retry" else 1)
+
+
+def test_what_is_lost_again_after_a_choice_is_told_again(house: House) -> None:
+    house.invoice("1")
+    house.pay("p", i1="10.00")
+    house.erp.faults = ["lost_before"] * 100
+    for round_ in (1, 2):
+        for _ in range(Policy().most_losses * 8):
+            house.steps()
+            house.clock.pass_(40)
+        assert house.sends() == Policy().most_losses * round_
+        assert house.conflicts("p") == ["outcome_unknown"] * round_
+        house.choose("p", "retry")

@@ -79,6 +79,7 @@ connector = "{connector}"
 # retry_seconds = 2             # pause before a command is tried again
 # most_stales = 20              # more refusals of a guard in a row call a person
 # most_retries = 3              # a choice of retry sends again this often, then a person is called
+# most_losses = 10              # an answer lost so often, with nothing done each time, calls a person
 # undo_seconds = 30             # a person's choice can be undone this long before it is carried out
 # in_doubt_seconds = 900        # a person is told when it is unknown for longer whether a command was done
 # exemptions = [{{ kinds = ["erp_rejected"], company = "1", currency = "EUR", up_to = "5", choice = "accept_erp" }}]

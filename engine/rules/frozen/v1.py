@@ -3,7 +3,7 @@
 Later versions tell whoever names a deleted one by number that it is gone, and let the basis say which invoice is
 meant where one has the name as its key and another as its number. What else they decide otherwise asks the desk for
 the version of its rules: a write that is another one by the time it is sent, receipts and credits that are alike,
-limits and blocks while others are on their way, and what ends a dispute.
+limits and blocks while others are on their way, what ends a dispute, and answers that are lost again and again.
 """
 
 from engine.model.events import Event
