@@ -140,6 +140,8 @@ class Dispatcher:
             self._fire(Timer.STILL_UNKNOWN, intent)
         for conflict in due.chosen:
             self._fire(Timer.APPLY_CHOICE, conflict)
+        for key in due.dropped:
+            self._fire(Timer.GIVEN_UP, key)
         if ready:
             errand = self._claim(sending=sending)
             if errand is not None:

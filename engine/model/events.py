@@ -74,11 +74,12 @@ class Timer(StrEnum):
     ECHO_OVERDUE = "echo_overdue"
     STILL_UNKNOWN = "still_unknown"
     APPLY_CHOICE = "apply_choice"
+    GIVEN_UP = "given_up"
 
 
 class TimerFired(msgspec.Struct, frozen=True, tag="timer"):
     """The time has come. `subject` is a command's key, for `still_unknown` an intent's id, for `apply_choice` a
-    conflict's.
+    conflict's. `given_up`: somebody has dropped the dead letter that parked the command.
 
     `told_until`: the change stream has told everything that the ERP did until then; asked for where silence counts.
     """

@@ -135,6 +135,10 @@ class IntentRecord(msgspec.Struct, frozen=True):
         return self.intent.id
 
 
+NEVER = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
+"""When a command is due that nobody looks at before people choose. What is due then keeps no other one waiting."""
+
+
 class CommandRecord(msgspec.Struct, frozen=True):
     """One write. A rebase makes the next `revision` under the same key; `sends` counts over all revisions.
 

@@ -9,7 +9,7 @@ from msgspec import UnsetType
 
 from engine.model.commands import Outcome, OutcomeKind
 from engine.model.events import KeyLookedUp, OutcomeReceived, Timer, TimerFired
-from engine.model.records import CommandRecord, ConflictKind
+from engine.model.records import NEVER, CommandRecord, ConflictKind
 from engine.rules.claims import end_claims
 from engine.rules.conflicts import Problem, dismiss, open_conflicts, raise_conflict
 from engine.rules.desk import Desk
@@ -53,6 +53,8 @@ def take_timer(desk: Desk, fired: TimerFired) -> None:
         )
         kind = ConflictKind.PARTLY_DONE if shown else ConflictKind.ECHO_MISSING
         _stop(desk, command, kind, "echo.overdue", sentence, fired.at, keep_matches=True)
+    elif fired.timer is Timer.GIVEN_UP:
+        _give_up(desk, command, fired.at)
 
 
 def _was_told(command: CommandRecord, fired: TimerFired) -> bool:
@@ -245,6 +247,27 @@ def _settle_absent(desk: Desk, key: str, at: dt.datetime) -> None:
     desk.move_command(key, "find_stale", f"intent {intent.id} is {intent.state}")
     desk.move_command(key, "supersede", f"intent {intent.id} is {intent.state}")
     end_claims(desk, command, "failed")
+
+
+def _give_up(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
+    """Somebody dropped the dead letter of a command on which the target fails: people must choose about it.
+
+    What may have been done is not forgotten, and keeps its money claimed, but it keeps no other command waiting.
+    """
+    rule, asked = "letter.dropped", f"{command.write.title} under key {command.key}"
+    if command.state == CommandState.PENDING:
+        _send_no_more(desk, command, rule, "had not reached the ERP when its dead letter was dropped.", at)
+    elif command.state == CommandState.UNKNOWN:
+        desk.put_command(msgspec.structs.replace(command, due_at=NEVER))
+        sentence = (
+            f"It is not known whether the ERP did {asked}: its dead letter was dropped, so it is not looked up by "
+            "itself. A retry looks it up, and sends it again if the ERP has nothing of it."
+        )
+        _stop(desk, command, ConflictKind.OUTCOME_UNKNOWN, rule, sentence, at, keep_matches=True)
+    elif command.state == CommandState.PART_DONE:
+        desk.move_command(command.key, "next_step_refused", "its dead letter was dropped")
+        sentence = f"The ERP began {asked}, and its dead letter was dropped before the next step was done."
+        _stop(desk, command, ConflictKind.PARTLY_DONE, rule, sentence, at, keep_matches=True)
 
 
 def _send_no_more(desk: Desk, command: CommandRecord, rule: str, why: str, at: dt.datetime) -> None:

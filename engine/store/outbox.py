@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from psycopg import Cursor
 
+from engine.model.records import NEVER
 from engine.store.letters import PARKING_DEFECTS
 
 _DUE = """
@@ -18,13 +19,13 @@ _DUE = """
       AND (c.lease_until IS NULL OR c.lease_until < %(now)s)
       AND NOT EXISTS (
         SELECT 1 FROM dead_letter l WHERE l.system = c.system AND l.document = 'command/' || c.key
-          AND (l.state = 'dropped' OR (l.state = 'open' AND l.times >= %(parking)s)))
+          AND ((l.state = 'dropped' AND l.closed_at >= c.due_at) OR (l.state = 'open' AND l.times >= %(parking)s)))
       AND (c.state <> 'pending' OR (%(sending)s AND NOT EXISTS (
         SELECT 1 FROM system s WHERE s.name = c.system AND s.paused_at IS NOT NULL)))
       AND (c.state <> 'pending' OR NOT EXISTS (
         SELECT 1 FROM command e
         WHERE e.system = c.system AND e.current AND e.customer = c.customer AND e.key <> c.key
-          AND (e.state IN ('sent', 'unknown', 'stale', 'part_done')
+          AND ((e.state IN ('sent', 'unknown', 'stale', 'part_done') AND e.due_at < %(never)s)
                OR (e.state = 'pending' AND (e.created_at, e.key) < (c.created_at, c.key))
                OR (e.state = 'accepted' AND EXISTS (
                  SELECT 1 FROM jsonb_array_elements(e.record -> 'write' -> 'allocations') theirs
@@ -35,16 +36,20 @@ _DUE = """
 
 
 class Due(msgspec.Struct, frozen=True):
-    """What a clock has to look at, by command key, intent id or (`chosen`) conflict id."""
+    """What a clock has to look at, by command key, intent id or (`chosen`) conflict id.
+
+    `dropped`: commands whose dead letter was dropped since they were due.
+    """
 
     abandoned: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     unechoed: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.abandoned or self.stale or self.unechoed or self.waiting or self.chosen)
+        return any(msgspec.structs.astuple(self))
 
 
 def next_due(cursor: Cursor[Any], system: str, now: dt.datetime, *, sending: bool) -> str | None:
@@ -55,10 +60,11 @@ def next_due(cursor: Cursor[Any], system: str, now: dt.datetime, *, sending: boo
     Of several customers' commands that goes which has been due for longest: one that is put back takes turns with the
     others, also while only one is let through at a time.
     Without `sending`, and while the system is paused, only what has left already is looked after. One that is parked
-    by a dead letter, because the target failed on it again and again, is left alone until that is retried.
+    by a dead letter, because the target failed on it again and again, is left alone until that is retried, or until
+    people have chosen about it after that was dropped.
     """
     row = cursor.execute(
-        _DUE, {"system": system, "now": now, "sending": sending, "parking": PARKING_DEFECTS}
+        _DUE, {"system": system, "now": now, "sending": sending, "parking": PARKING_DEFECTS, "never": NEVER}
     ).fetchone()
     return str(row[0]) if row else None
 
@@ -69,7 +75,7 @@ def claim(
     """Take the lease of the next command that is due; its row stays locked to the end of the transaction."""
     row = cursor.execute(
         f"{_DUE} FOR UPDATE OF c SKIP LOCKED",
-        {"system": system, "now": now, "sending": sending, "parking": PARKING_DEFECTS},
+        {"system": system, "now": now, "sending": sending, "parking": PARKING_DEFECTS, "never": NEVER},
     ).fetchone()
     if row is None:
         return None
@@ -107,10 +113,16 @@ def look_at_clock(cursor: Cursor[Any], system: str, now: dt.datetime, waited_sin
            UNION ALL
            SELECT state, id, apply_at FROM conflict
            WHERE system = %(system)s AND state = 'chosen' AND apply_at <= %(now)s
+           UNION
+           SELECT 'dropped', c.key, c.created_at FROM dead_letter l
+           JOIN command c ON c.system = l.system AND 'command/' || c.key = l.document AND c.current
+           WHERE l.system = %(system)s AND l.kind = 'command' AND l.state = 'dropped' AND l.closed_at >= c.due_at
+             AND c.state IN ('pending', 'unknown', 'part_done')
+             AND (c.lease_until IS NULL OR c.lease_until < %(now)s)
            ORDER BY since, key""",
         {"system": system, "now": now, "waited_since": waited_since},
     )
-    keys: dict[str, list[str]] = {"sent": [], "stale": [], "accepted": [], "waiting": [], "chosen": []}
+    keys: dict[str, list[str]] = {"sent": [], "stale": [], "accepted": [], "waiting": [], "chosen": [], "dropped": []}
     for state, key, _ in cursor:
         keys[state].append(key)
     return Due(*(tuple(found) for found in keys.values()))

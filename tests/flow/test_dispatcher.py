@@ -665,3 +665,105 @@ def test_what_is_lost_again_after_a_choice_is_told_again(house: House) -> None:
         assert house.sends() == Policy().most_losses * round_
         assert house.conflicts("p") == ["outcome_unknown"] * round_
         house.choose("p", "retry")
+
+
+# A dead letter of a command that is dropped
+
+
+def dropped(house: House) -> None:
+    """Somebody gives up the one dead letter there is."""
+    (letter,) = house.letters()
+    house.clock.pass_(60)
+    with unit_of_work(house.connection, house.system, house.clock()) as work:
+        letters.close(work, [letter.id], "dropped", "me", "not to be done")
+
+
+def another_goes(house: House) -> None:
+    """A later payment of the same customer is done, and none before it was sent."""
+    house.invoice("2")
+    house.erp.calls.clear()
+    other = house.pay("q", i2="10.00")
+    house.drain()
+    house.clock.pass_(3600)
+    house.drain()
+    assert (house.command(other).state, house.erp.calls) == ("confirmed", [f"send {other}"])
+
+
+def parked(house: House) -> str:
+    """A payment on which the target fails until it is parked; whether it left is not known."""
+    house.invoice("1")
+    key = house.pay("p", i1="10.00")
+    house.erp.faults = ["crash"] * PARKING_DEFECTS
+    while house.erp.faults:
+        house.steps()
+        house.clock.pass_(80)
+    return key
+
+
+@pytest.mark.parametrize("choice", ["retry", "accept_erp"])
+def test_what_may_have_left_when_its_letter_is_dropped_is_held_and_no_other_waits(house: House, choice: str) -> None:
+    key = parked(house)
+    dropped(house)
+    another_goes(house)
+    assert (house.command(key).state, house.intent("p"), house.conflicts("p")) == (
+        "unknown", "held", ["outcome_unknown"],
+    )  # fmt: skip
+    house.erp.calls.clear()
+    assert house.choose("p", choice).declined is None
+    house.drain()
+    assert house.erp.calls == ([f"find {key}", f"find {key}", f"send {key}"] if choice == "retry" else [])
+    assert house.intent("p") == ("done" if choice == "retry" else "refused")
+
+
+def test_what_was_done_all_the_same_confirms_what_was_given_up(house: House) -> None:
+    key = parked(house)
+    dropped(house)
+    another_goes(house)
+    house.erp._do(key, house.command(key).write)
+    house.drain()
+    assert (house.command(key).state, house.intent("p")) == ("confirmed", "done")
+
+
+def test_what_is_given_up_keeps_its_money_claimed(house: House) -> None:
+    parked(house)
+    dropped(house)
+    house.steps()
+    house.pay("all", i1="100.00")
+    assert house.conflicts("all") == ["concurrent_claims"]
+
+
+def test_what_never_left_when_its_letter_is_dropped_is_sent_only_by_choice(house: House) -> None:
+    house.invoice("1")
+    key = house.pay("p", i1="10.00")
+    house.erp.faults = ["crash"]
+    house.steps()
+    house.clock.pass_(80)
+    house.dispatcher._do(house.dispatcher._claim())  # type: ignore[arg-type]
+    assert house.command(key).state == "pending"
+    dropped(house)
+    another_goes(house)
+    assert (house.command(key).state, house.conflicts("p")) == ("superseded", ["outcome_unknown"])
+    house.choose("p", "retry")
+    house.drain()
+    assert (house.intent("p"), len(house.erp.effects)) == ("done", 2)
+
+
+def test_a_step_that_is_missing_when_the_letter_is_dropped_is_done_only_by_choice(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.invoice("1")
+    key = house.pay("p", i1="10.00")
+    house.erp.faults = ["half"]
+    with monkeypatch.context() as broken:
+        broken.setattr(house.erp, "resume", lambda *_: 1 // 0)
+        for _ in range(PARKING_DEFECTS + 2):
+            house.steps()
+            house.clock.pass_(80)
+        assert house.command(key).state == "part_done"
+        dropped(house)
+        another_goes(house)
+    assert (house.command(key).state, house.intent("p"), house.conflicts("p")) == ("held", "held", ["partly_done"])
+    house.choose("p", "retry")
+    house.drain()
+    assert house.intent("p") == "done"
+    assert [effect for effect in house.erp.effects if effect[0] == key] == [(key, "1", Decimal("10.00"))]

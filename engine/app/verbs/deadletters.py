@@ -154,8 +154,8 @@ def drop_letters(
 ) -> None:
     """Give letters up: these, or all that are chosen. They stay on record, with who dropped them and why.
 
-    A document that is parked stays so until the ERP changes it or it can be read; a command that is parked is never
-    sent.
+    A document that is parked stays so until the ERP changes it or it can be read. About a command that is parked
+    people are asked in a conflict; until they choose it is neither sent nor looked up, and no other one waits for it.
     """
     from engine.app.wiring import now, open_store
     from engine.store import letters
