@@ -63,7 +63,7 @@ def shifts(desk: Desk, old: InvoiceRecord | None, new: Invoice) -> list[Shift]:
         command = desk.command(key)
         if command is not None and command.write.by_value:
             before[key] = command.echoed.get(new.key, Decimal(0))
-            now[key] = before[key] if old and _is_opposed(desk, old, command) else _by_value(command.write, new)
+            now[key] = before[key] if old and _is_opposed(desk, old, command) else _by_value(desk, command.write, new)
     moved = []
     for key in dict.fromkeys([*before, *now]):
         command = desk.command(key)
@@ -109,7 +109,7 @@ def _shown(desk: Desk, doc: Invoice | None) -> dict[str, Decimal]:
     return amounts
 
 
-def _by_value(write: Write, doc: Invoice) -> Decimal:
+def _by_value(desk: Desk, write: Write, doc: Invoice) -> Decimal:
     """How much of a write without a key an invoice shows."""
     amount = write.promise.get(doc.key, Decimal(0))
     match write:
@@ -118,7 +118,9 @@ def _by_value(write: Write, doc: Invoice) -> Decimal:
         case IssueMemo():
             fulfilled = not (write.lift_block and doc.blocked) and (not write.clears or doc.phase in _CLEARED)
         case ApplyReceipt():
-            fulfilled = (not write.clears or doc.phase in _CLEARED) and any(
+            # What somebody has applied too much besides keeps it from being cleared; that is told by itself.
+            too_much = doc.balance < 0 and desk.rules > 1
+            fulfilled = (not write.clears or doc.phase in _CLEARED or too_much) and any(
                 write.is_item(one.item, one.text, one.amount) for one in doc.applications
             )
         case ReverseApplication():
@@ -274,7 +276,7 @@ def _note_sequel(desk: Desk, key: str) -> None:
     shown = dict(made)
     for name in command.write.promise if made else ():
         record = desk.invoice(name)
-        if record is not None and (amount := _by_value(command.write, record.doc)):
+        if record is not None and (amount := _by_value(desk, command.write, record.doc)):
             shown[name] = amount
     if shown != command.echoed:
         desk.put_command(msgspec.structs.replace(command, echoed=shown))

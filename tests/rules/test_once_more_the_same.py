@@ -114,6 +114,18 @@ def test_what_came_while_it_was_under_way_may_be_its_own_when_it_is_decided_agai
     assert (script.view.commands[key("a1")].revision, write.before, write.clears) == (2, ("9",), True)
 
 
+def test_a_receipt_stands_applied_also_where_somebody_has_paid_the_same_meanwhile(script: Script) -> None:
+    apply(script, "a1", "100.00", "DEPOSIT")
+    script.send(key("a1"))
+    script.answer(OutcomeKind.ACCEPTED, key("a1"))
+    hand, ours = Application("9", Decimal("100.00"), "by hand"), Application("10", Decimal("100.00"), "DEPOSIT")
+    script.told(invoice(open_amount=Decimal(0), phase=Phase.CLEARED, due=(), applications=(hand,)))
+    assert script.command("a1") == "accepted"
+    script.told(invoice(open_amount=Decimal("-100.00"), due=(), applications=(hand, ours)))
+    assert (script.intent("a1")[0], script.command("a1")) == ("done", "confirmed")
+    assert "echo_missing" not in script.conflicts
+
+
 def test_two_receipts_of_one_name_are_applied_one_after_the_other(script: Script) -> None:
     apply(script, "a1", "30.00", "DEPOSIT")
     apply(script, "a2", "30.00", "DEPOSIT")

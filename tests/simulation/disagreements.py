@@ -62,8 +62,17 @@ def _judge_blind_writes(evidence: Evidence, verdict: Verdict, name: str, told: l
         seen = [position for _, position in evidence.rebased_at[name] if position < effects[0].lsn]
         if since is None and not seen:
             verdict.missed.append(("it was written on a version that nobody ever told", invoice, name))
-        elif evidence.still_drifted(invoice, max([*seen, since or 0]), written):
+        elif _is_blind(evidence, name, invoice, max([*seen, since or 0]), written):
             verdict.missed.append((f"the ERP's facts had changed at {written}, and it was written", invoice, name))
+
+
+def _is_blind(evidence: Evidence, name: str, invoice: str, since: int, written: int) -> bool:
+    """The facts were others than at `since`, and others than those on which it was decided last."""
+    if not evidence.still_drifted(invoice, since, written):
+        return False
+    decided = evidence.planned_at.get(name, since)
+    as_decided = since < decided <= written and evidence.same_facts(invoice, decided, written)
+    return not as_decided or evidence.still_drifted(invoice, since, decided)
 
 
 def _written_at(evidence: Evidence, key: str) -> int:

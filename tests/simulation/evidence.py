@@ -41,6 +41,8 @@ class Evidence:
         self.confirmed: dict[str, int] = {}
         self.rebased_at: defaultdict[str, list[tuple[dt.datetime, int]]] = defaultdict(list)
         """By intent, when and at which position it was decided again on the ERP's word of then."""
+        self.planned_at: dict[str, int] = {}
+        """By intent, at which position it was decided on last."""
         self._echoed: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         self._read_journal()
         self.effects: defaultdict[str, list[Commit]] = defaultdict(list)
@@ -80,6 +82,8 @@ class Evidence:
                     self._note_applied(effect["subject"], at, position)
                 elif effect["type"] == "moved" and effect["destination"] == "confirmed":
                     self.confirmed[effect["subject"]] = position
+                elif effect["type"] == "planned":
+                    self.planned_at[effect["intent"]] = position
                 elif effect["type"] == "echoed":
                     self._echoed[effect["invoice"], position].add(effect["command"])
 
@@ -215,9 +219,13 @@ class Evidence:
         # What is taken back nobody had asked for, nor what is more than that.
         return min(before.shown(key) - min(now.shown(key), part.taken_off), ZERO)
 
+    def same_facts(self, invoice: str, one: int, other: int) -> bool:
+        """Whether an invoice was the same at two positions."""
+        return _decisive(self.facts_at(invoice, one)) == _decisive(self.facts_at(invoice, other))
+
     def still_drifted(self, invoice: str, since: int, until: int) -> bool:
         """Whether it is so at `until`, and the facts are others than at `since`: what came back is no surprise."""
-        if _decisive(self.facts_at(invoice, since)) == _decisive(self.facts_at(invoice, until)):
+        if self.same_facts(invoice, since, until):
             return False
         strayed, moments = self.drift(invoice, since, until), self.moments(invoice, since, until)
         return bool(strayed) and strayed[-1] == moments[-1]
