@@ -219,10 +219,13 @@ def parquet(file: Path) -> str:
 
 
 def _apart(duck: Any, again: str, place: Path, name: str) -> list[str]:
-    """A sentence when a file is not what a query gives."""
-    there = f"SELECT * FROM {parquet(place / name)}"  # noqa: S608 - its own path
+    """A sentence when a file is not what a query gives. An earlier version wrote no column for a field that came
+    later, of which its entries then tell nothing."""
+    columns = ", ".join(f'"{one[0]}"' for one in duck.execute(f"SELECT * FROM ({again}) LIMIT 0").description)  # noqa: S608
     (apart,) = duck.execute(
-        f"""WITH again AS MATERIALIZED ({again}), there AS ({there})
+        f"""WITH again AS MATERIALIZED ({again}),
+                 there AS (SELECT {columns} FROM (
+                   SELECT * FROM again WHERE false UNION ALL BY NAME SELECT * FROM {parquet(place / name)}))
             SELECT count(*) FROM ((SELECT * FROM again EXCEPT ALL SELECT * FROM there)
                                   UNION ALL (SELECT * FROM there EXCEPT ALL SELECT * FROM again))"""  # noqa: S608
     ).fetchone()

@@ -39,6 +39,10 @@ COLUMNS = (
 )
 """The columns of a document's fields."""
 
+NO_ROWS = f"SELECT {', '.join(f'NULL::JSON AS {name}' for name in COLUMNS)} WHERE false"
+"""Nothing, in all columns. What an earlier version wrote has fewer where a field came later: `UNION ALL BY NAME` with
+this gives it the others, empty."""
+
 POSITION = "batch * 1048576 + place"
 """Where a step stands among all of a system's, as one number."""
 

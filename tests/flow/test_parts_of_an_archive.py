@@ -111,3 +111,30 @@ def test_a_token_that_is_gone_stays_gone() -> None:
         )
         (found,) = duck.execute(f"SELECT guard FROM ({lasts_sql('steps')})").fetchall()
     assert json.loads(found[0]) == {"a": None, "b": "2", "c": "3"}
+
+
+@pytest.mark.parametrize("kinds", [("steps",), ("lasts",), ("steps", "lasts")])
+def test_what_a_version_wrote_that_did_not_know_a_field_yet_is_read(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    """In its files the field has no column, and in its entries nothing tells of it."""
+    rows = made(ENTRIES).entries
+    archive = archived_rows(tmp_path / "archive", rows, 60)
+    assert not any('"credited"' in row[7] for row in rows)
+    whole = documents(archive, Until())
+    cut = documents(archive, Until(batch=rows[100][3]))
+    manifest = archive.manifest(SYSTEM)
+    files = []
+    for place, one in enumerate(manifest.files):
+        if one.kind in kinds and place < 4 * len(manifest.files) // 5:
+            file = archive.place(SYSTEM) / one.path
+            with open_duckdb() as duck:
+                duck.execute(f"CREATE TABLE t AS SELECT * EXCLUDE (rec_credited) FROM read_parquet('{file}')")
+                duck.execute(f"COPY t TO '{file}' (FORMAT parquet)")
+            files.append(msgspec.structs.replace(one, sha256=file_digest(file)))
+        else:
+            files.append(one)
+    write_manifest(archive.folder, msgspec.structs.replace(manifest, files=tuple(files)))
+    older = Archive(archive.folder)
+    assert (older.damaged(SYSTEM), older.steps_apart(SYSTEM)) == ([], [])
+    for by_steps in (False, True):
+        assert documents(older, Until(), by_steps=by_steps) == whole
+        assert documents(older, Until(batch=rows[100][3]), by_steps=by_steps) == cut

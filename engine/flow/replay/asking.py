@@ -92,4 +92,5 @@ def ask(archive: Archive, systems: list[str], question: str) -> tuple[list[str],
 
 
 def _over(name: str, files: list[str]) -> str:
-    return f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files!r}, hive_partitioning = false)"  # noqa: S608
+    read = f"read_parquet({files!r}, hive_partitioning = false, union_by_name = true)"
+    return f"CREATE VIEW {name} AS SELECT * FROM {read}"  # noqa: S608 - its own paths

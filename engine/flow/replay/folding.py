@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.store.archive import Part, open_duckdb
-from engine.store.steps import BUCKETS, COLUMNS, POSITION, lasts_sql
+from engine.store.steps import BUCKETS, COLUMNS, NO_ROWS, POSITION, lasts_sql
 from statemachines import MACHINES
 
 AT_ONCE = 1_000_000
@@ -117,11 +117,28 @@ def _close(group: list[Part], until: Until, lasts: list[str], groups: list[list[
         groups.append([part.steps for part in group])
 
 
+def _read(files: str) -> str:
+    return f"read_parquet({files}, hive_partitioning = false, union_by_name = true)"
+
+
+def _whole(files: str) -> str:
+    return f"SELECT * FROM {_read(files)} UNION ALL BY NAME {NO_ROWS}"  # noqa: S608
+
+
+def _lack_columns(duck: Any, files: Sequence[str]) -> bool:
+    """Whether any of these files is of an earlier version, which did not know every field of today."""
+    if not files:
+        return False
+    found = duck.execute("SELECT file_name, list(name) FROM parquet_schema(?) GROUP BY file_name", [list(files)])
+    return any(not set(COLUMNS) <= set(names) for _, names in found.fetchall())
+
+
 def _put_documents(duck: Any, lasts: list[str], cut: list[list[str]], where: str, until: Until) -> int:
     """Make the table `documents`; gives their number. Most of them stand in one file only, and are copied from it."""
-    told = "SELECT * FROM read_parquet($lasts, hive_partitioning = false)"
+    told = _whole("$lasts") if _lack_columns(duck, lasts) else f"SELECT * FROM {_read('$lasts')}"  # noqa: S608
     for place, group in enumerate(cut):
-        files = f"(SELECT * FROM read_parquet($cut, hive_partitioning = false) WHERE {where} AND {until.where})"  # noqa: S608
+        rows = _whole("$cut") if _lack_columns(duck, group) else f"SELECT * FROM {_read('$cut')}"  # noqa: S608
+        files = f"(SELECT * FROM ({rows}) WHERE {where} AND {until.where})"  # noqa: S608
         into = "INSERT INTO cut" if place else "CREATE OR REPLACE TABLE cut AS"
         duck.execute(f"{into} {lasts_sql(files)}", {"cut": group})
     if cut:
