@@ -9,8 +9,17 @@ from engine.model.records import CommandRecord, InvoiceRecord, Match
 from engine.rules.desk import Desk
 from statemachines import CommandState, InvoiceTrigger
 
-_IN_FLIGHT = (CommandState.SENT, CommandState.UNKNOWN, CommandState.ACCEPTED, CommandState.PART_DONE)
+_IN_FLIGHT = (
+    CommandState.SENT,
+    CommandState.UNKNOWN,
+    CommandState.ACCEPTED,
+    CommandState.PART_DONE,
+    CommandState.OVERDUE,
+)
 """States in which the ERP may have done something that it has not told yet."""
+
+ENDED = (CommandState.SUPERSEDED, CommandState.WITHDRAWN, CommandState.REJECTED)
+"""States in which nothing more comes of a command, and nothing has."""
 
 
 def commands_under_way(desk: Desk, record: InvoiceRecord, *, besides: str | None) -> list[CommandRecord]:

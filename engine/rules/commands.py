@@ -115,6 +115,8 @@ def _take_refusal(
     """The ERP refused it for good, unless the policy has it tried again: as the next revision, looked up before."""
     desk.move_command(command.key, "reject", **told)
     sentence = f"The ERP refused {command.write.title}: {outcome.detail}"
+    if desk.rules > 1:
+        end_claims(desk, command, "failed")  # whether it may be tried again is decided as it would be then
     mine = [desk.conflict(name) for name in {*desk.view.conflicts, *desk.out.conflicts}]
     tried = sum(c is not None and c.command == command.key and c.choice == Choice.RETRY for c in mine)
     again = tried < desk.policy.most_retries and still_right(desk, command)

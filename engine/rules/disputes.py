@@ -10,6 +10,7 @@ from engine.model.commands import IssueMemo as MemoWrite
 from engine.model.commands import Memo
 from engine.model.intents import Intent, IssueMemo, RaiseDispute, RejectDispute
 from engine.model.records import CommandRecord, Dispute, IntentRecord
+from engine.rules.claims import ENDED
 from engine.rules.desk import Desk
 from statemachines import DisputeState, DisputeTrigger, InvoiceState, InvoiceTrigger
 
@@ -37,10 +38,9 @@ def begin_dispute_step(desk: Desk, intent: Intent, invoices: tuple[str, ...], co
 
 
 def end_credited(desk: Desk, command: CommandRecord) -> None:
-    """The ERP shows a memo: it counts, and the dispute that it was to settle is over."""
+    """The ERP shows a memo: the dispute that it was to settle is over."""
     if not isinstance(command.write, MemoWrite):
         return
-    add_credit(desk, command, command.write.amount)
     for allocation in command.write.allocations:
         record = desk.invoice(allocation.invoice)
         for dispute in record.disputes if record else ():
@@ -50,7 +50,7 @@ def end_credited(desk: Desk, command: CommandRecord) -> None:
 
 
 def add_credit(desk: Desk, command: CommandRecord, amount: Decimal) -> None:
-    """So much of a memo of ours stands now, or (negative) is gone again."""
+    """So much more of a memo of ours stands in the ERP now, or (negative) is gone again."""
     if not isinstance(command.write, MemoWrite) or command.write.memo is not Memo.CREDIT or desk.rules == 1:
         return
     for allocation in command.write.allocations:
@@ -61,8 +61,13 @@ def add_credit(desk: Desk, command: CommandRecord, amount: Decimal) -> None:
 
 
 def drop_dispute(desk: Desk, intent: IntentRecord, reason: str) -> None:
-    """The dispute that an intent has raised is none any more."""
+    """The dispute that an intent has raised is none any more, unless a memo is on its way to settle it."""
     for invoice in intent.invoices if isinstance(intent.intent, RaiseDispute) else ():
+        record = desk.invoice(invoice)
+        known = next((one for one in record.disputes if one.id == intent.id), None) if record else None
+        memo = desk.command(known.memo) if known is not None else None
+        if known is None or not known.alive or (memo is not None and memo.state not in ENDED):
+            continue
         if desk.move_dispute(invoice, intent.id, DisputeTrigger.REJECT, reason):
             _end(desk, invoice, intent.id)
 

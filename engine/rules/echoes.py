@@ -204,8 +204,8 @@ def book_shifts(desk: Desk, old: Invoice | None, doc: Invoice, moved: list[Shift
         desk.put_command(msgspec.structs.replace(command, echoed=echoed))
         desk.say(Echoed(command.key, doc.key, str(shift.by)))
         promised = command.promised(doc.key)
-        if command.state == CommandState.CONFIRMED and doc.key not in command.write.promise:
-            add_credit(desk, command, shift.by)
+        if doc.key not in command.write.promise:
+            add_credit(desk, command, shift.shown - command.echoed.get(doc.key, Decimal(0)))
         if shift.by > 0 and command.state == CommandState.CONFIRMED and shift.as_promised:
             back = [c for c in open_conflicts(desk) if c.command == command.key]
             undone = [c for c in back if c.kind is ConflictKind.ERP_REVERSED and c.document == f"invoice/{doc.key}"]

@@ -9,6 +9,7 @@ from engine.model.canonical import short_digest, to_plain
 from engine.model.commands import ApplyReceipt, SetCreditLimit, Write, command_key
 from engine.model.events import Planned
 from engine.model.intents import ApplyPayment, Intent, Withdraw
+from engine.model.intents import SetCreditLimit as SetLimit
 from engine.model.records import CommandRecord, ConflictKind, IntentRecord
 from engine.rules.claims import end_claims, put_claims
 from engine.rules.conflicts import Problem, dismiss, first_by_precedence, open_conflicts, raise_conflict
@@ -187,7 +188,7 @@ def _withdraw(desk: Desk, intent: Withdraw, at: dt.datetime) -> None:
     other = desk.intent(intent.intent)
     reason = None
     if other is None or (other.id == intent.id and desk.rules > 1):
-        reason = f"there is no other intent {intent.intent}"
+        reason = f"there is no {'other ' if desk.rules > 1 else ''}intent {intent.intent}"
     elif other.intent.customer != intent.customer:
         reason = f"intent {intent.intent} is about customer {other.intent.customer}"
     elif INTENT.next(other.state, IntentTrigger.WITHDRAW) is None:
@@ -225,6 +226,13 @@ def give_up_waiting(desk: Desk, intent_id: str, at: dt.datetime) -> None:
         decide_intent(desk, intent_id, at)
         return
     problem = _vanished(plan)[0]
+    if isinstance(record.intent, SetLimit) and desk.customer(record.intent.customer) is not None and desk.rules > 1:
+        # It is not unknown: another limit of ours is on its way, and it is not known what that one comes to.
+        sentence = (
+            f"The limit of customer {record.intent.customer} is being changed by another intent, which has not come "
+            "to an end in time; ask again when it has."
+        )
+        problem = Problem(ConflictKind.CREDIT_LIMIT_RACE, "plan.credit_limit", sentence, fields=("credit_limit",))
     choice = raise_conflict(desk, problem, at, intent=record)
     stop_intent(desk, intent_id, choice, str(problem.kind))
 
@@ -256,8 +264,9 @@ def _put_command(
 ) -> None:
     key = command_key(desk.system, intent.id, ordinal)
     if isinstance(write, ApplyReceipt) and before is not None and isinstance(before.write, ApplyReceipt):
-        # What has come to stand there since may be what this command did.
-        write = msgspec.structs.replace(write, before=before.write.before)
+        # What has come to stand there since may be what this command did, unless that was refused.
+        may_be_ours = before.sends and before.state != CommandState.REJECTED
+        write = msgspec.structs.replace(write, before=before.write.before if may_be_ours else write.before)
     command = CommandRecord(
         key=key,
         revision=before.revision + 1 if before else 1,

@@ -24,8 +24,8 @@ from engine.model.commands import (
 )
 from engine.model.documents import CreditAccount, Phase
 from engine.model.intents import Allocation, ApplyPayment, Intent, Withdraw
-from engine.model.records import ConflictKind, Dispute, InvoiceRecord
-from engine.rules.claims import commands_in_flight, commands_under_way
+from engine.model.records import CommandRecord, ConflictKind, Dispute, InvoiceRecord
+from engine.rules.claims import ENDED, commands_in_flight, commands_under_way
 from engine.rules.conflicts import Problem
 from engine.rules.desk import Desk
 from engine.rules.naming import Meant, meant
@@ -33,7 +33,7 @@ from engine.rules.soundness import Checked, check_part
 from statemachines import CommandState
 
 _NOTHING = money(Decimal(0))
-_ENDED = (CommandState.SUPERSEDED, CommandState.WITHDRAWN, CommandState.REJECTED)
+_NOT_SENT = (CommandState.PENDING, CommandState.STALE)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -183,7 +183,7 @@ def _write_for_one(desk: Desk, intent: OneInvoiceIntent, record: InvoiceRecord, 
         case asked.RaiseDispute():
             known = find_dispute(record, intent.id)
             lasts = known is None or known.alive or desk.rules == 1
-            free = not _will_be_blocked(desk, record, command)
+            free = False in _may_be_blocked(desk, record, command)
             wanted = True if intent.hold and lasts and doc.phase is Phase.OPEN and free else None
         case asked.RejectDispute():
             wanted = False if _frees(desk, record, intent.dispute, command) else None
@@ -238,24 +238,32 @@ def _further_problems(
 
 
 def _credited(desk: Desk, record: InvoiceRecord, command: str | None) -> Decimal:
-    """What our credit memos have come to so far, with those under way that were decided before."""
+    """What our credit memos have come to so far, with those under way that were decided before or have left."""
     if desk.rules == 1:
         return _NOTHING
     mine = desk.command(command)
     place = (mine.created_at, mine.key) if mine is not None else None
     before = [
-        other.write.amount
+        max(other.write.amount - _memo_shown(other), _NOTHING)
         for other in commands_under_way(desk, record, besides=command)
         if isinstance(other.write, IssueMemo) and other.write.memo is Memo.CREDIT
-        if place is None or (other.created_at, other.key) < place
+        if place is None or (other.created_at, other.key) < place or other.state not in _NOT_SENT
     ]
-    return sum(before, _NOTHING if record.credited is UNSET else record.credited)
+    shown = _NOTHING if record.credited is UNSET else record.credited
+    return sum(before, shown - (_memo_shown(mine) if mine is not None else _NOTHING))
+
+
+def _memo_shown(command: CommandRecord) -> Decimal:
+    """What of a memo stands in the ERP."""
+    return sum((amount for key, amount in command.echoed.items() if key not in command.write.promise), _NOTHING)
 
 
 def _mixed_up(desk: Desk, intent: asked.ApplyReceipt, record: InvoiceRecord, command: str | None) -> str | None:
     """The key of a command under way that applies as much to this invoice, if what it applies cannot be told from
-    the receipt by its name: it is by name and amount that either is known again."""
-    for other in commands_under_way(desk, record, besides=None) if command is None and desk.rules > 1 else ():
+    the receipt by its name: it is by name and amount that either is known again. One under way itself came first."""
+    if command in record.under_way or desk.rules == 1:
+        return None
+    for other in commands_under_way(desk, record, besides=None):
         named = other.write.receipt if isinstance(other.write, ApplyReceipt) else other.key
         if not isinstance(other.write, ApplyReceipt | PostPayment):
             continue
@@ -275,7 +283,7 @@ def _dispute_problems(desk: Desk, record: InvoiceRecord, dispute: str, command: 
     if not known.alive:
         return [_problem("plan.dispute_over", f"Dispute {dispute} of invoice {name} is {known.state}.", record)]
     credited = desk.command(known.memo)
-    if credited is not None and credited.state not in _ENDED:
+    if credited is not None and credited.state not in ENDED:
         sentence = f"Dispute {dispute} of invoice {name} is approved already; its credit memo is {credited.state}."
         return [_problem("plan.dispute_approved", sentence, record)]
     return []
@@ -290,18 +298,15 @@ def _frees(desk: Desk, record: InvoiceRecord, dispute: str, command: str | None)
     """Whether the end of this dispute frees the invoice's open items."""
     known = find_dispute(record, dispute)
     others = any(other.alive and other.holds for other in record.disputes if other.id != dispute)
-    return known is not None and known.holds and not others and _will_be_blocked(desk, record, command)
+    return known is not None and known.holds and not others and True in _may_be_blocked(desk, record, command)
 
 
-def _will_be_blocked(desk: Desk, record: InvoiceRecord, command: str | None) -> bool:
-    """Whether the invoice's open items are held back once our other commands that are on their way have arrived."""
-    blocked = record.doc.blocked
-    for other in commands_in_flight(desk, record, besides=command) if desk.rules > 1 else ():
-        if isinstance(other.write, SetBlock):
-            blocked = other.write.blocked
-        elif isinstance(other.write, IssueMemo) and other.write.lift_block:
-            blocked = False
-    return blocked
+def _may_be_blocked(desk: Desk, record: InvoiceRecord, command: str | None) -> set[bool]:
+    """Whether the invoice's open items are held back, whichever of our other commands on their way arrive."""
+    flying = [one.write for one in commands_in_flight(desk, record, besides=command)] if desk.rules > 1 else []
+    led_to = [write.blocked for write in flying if isinstance(write, SetBlock)]
+    led_to += [False for write in flying if isinstance(write, IssueMemo) and write.lift_block]
+    return {record.doc.blocked, *led_to}
 
 
 def _write_apart(desk: Desk, intent: asked.ReleaseOrder | asked.PostEntry) -> Write:

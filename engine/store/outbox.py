@@ -25,13 +25,14 @@ _DUE = """
       AND (c.state <> 'pending' OR NOT EXISTS (
         SELECT 1 FROM command e
         WHERE e.system = c.system AND e.current AND e.customer = c.customer AND e.key <> c.key
+          AND e.state IN ('pending', 'sent', 'unknown', 'stale', 'part_done', 'accepted')
           AND ((e.state IN ('sent', 'unknown', 'stale', 'part_done') AND e.due_at < %(never)s)
                OR (e.state = 'pending' AND (e.created_at, e.key) < (c.created_at, c.key))
                OR (e.state = 'accepted' AND EXISTS (
                  SELECT 1 FROM jsonb_array_elements(e.record -> 'write' -> 'allocations') theirs
                  JOIN jsonb_array_elements(c.record -> 'write' -> 'allocations') ours
                    ON theirs ->> 'invoice' = ours ->> 'invoice')))))
-    ORDER BY c.due_at, c.created_at, c.key
+    ORDER BY c.state = 'pending', c.due_at, c.created_at, c.key
     LIMIT 1"""
 
 
@@ -57,8 +58,9 @@ def next_due(cursor: Cursor[Any], system: str, now: dt.datetime, *, sending: boo
 
     Commands of one customer go out in the order in which they were decided, one at a time; one that pays an invoice
     waits until the change stream has shown what was paid on it before, for until then its guard is out of date.
-    Of several customers' commands that goes which has been due for longest: one that is put back takes turns with the
-    others, also while only one is let through at a time.
+    What has left comes first: nobody knows yet whether money moved. Then goes of several customers' commands which
+    has been due for longest: one that is put back takes turns with the others, also while only one is let through at
+    a time.
     Without `sending`, and while the system is paused, only what has left already is looked after. One that is parked
     by a dead letter, because the target failed on it again and again, is left alone until that is retried, or until
     people have chosen about it after that was dropped.

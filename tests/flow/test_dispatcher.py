@@ -767,3 +767,16 @@ def test_a_step_that_is_missing_when_the_letter_is_dropped_is_done_only_by_choic
     house.drain()
     assert house.intent("p") == "done"
     assert [effect for effect in house.erp.effects if effect[0] == key] == [(key, "1", Decimal("10.00"))]
+
+
+def test_a_lost_answer_is_looked_up_before_what_waits_to_be_sent(house: House) -> None:
+    for number in range(1, 6):
+        house.invoice(str(number), customer=str(100 + number))
+    house.pay("p1", i1="60.00")
+    house.erp.faults = ["lost_after"]
+    house.dispatcher.step()
+    for number in range(2, 6):
+        house.pay(f"p{number}", **{f"i{number}": "100.00"})
+    house.clock.pass_(60)
+    house.dispatcher.step()
+    assert house.erp.calls[-1].startswith("find")

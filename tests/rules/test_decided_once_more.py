@@ -8,7 +8,7 @@ import pytest
 from engine.model.commands import ApplyReceipt as ReceiptWrite
 from engine.model.commands import IssueMemo as MemoWrite
 from engine.model.commands import Memo, OutcomeKind, SetBlock
-from engine.model.events import ChoiceMade
+from engine.model.events import ChoiceMade, Timer, TimerFired
 from engine.model.intents import Allocation, ApplyPayment, ApplyReceipt, IssueMemo, RaiseDispute, RejectDispute
 from tests.rules.payment_script import NOW, Script, invoice, paid, part
 from tests.rules.test_other_intents import key, memo, withdraw
@@ -198,3 +198,61 @@ def test_a_rejection_that_is_decided_again_rejects_once(script: Script) -> None:
     script.play(ChoiceMade(conflict.id, "rebase", "me", "it is free by now", NOW))
     assert script.intent("r1")[0] == "done"
     assert script.conflicts == ["erp_rejected"]
+
+
+def test_a_hold_does_not_rely_on_a_block_that_may_never_come(script: Script) -> None:
+    hold(script)
+    script.send(key("d1"))
+    hold(script, "d2")
+    assert script.command("d2") == "pending"
+    reject(script, "r1", "d1")
+    script.answer(OutcomeKind.STALE, key("d1"))
+    script.told(invoice(terms="30 days"))
+    assert (script.intent("d1")[0], script.command("d1")) == ("done", "superseded")
+    script.send(key("d2"))
+    assert script.command("d2") == "sent"
+    script.told(invoice(terms="30 days", blocked=True))
+    assert [script.intent(name)[0] for name in ("d2", "r1")] == ["done", "done"]
+
+
+def test_a_hold_is_asked_for_by_itself_when_the_other_one_was_refused(script: Script) -> None:
+    hold(script)
+    script.send(key("d1"))
+    hold(script, "d2")
+    script.answer(OutcomeKind.REJECTED, key("d1"))
+    assert script.intent("d2")[0] == "planned"
+    script.send(key("d2"))
+    assert script.command("d2") == "sent"
+
+
+def test_a_hold_that_came_with_another_one_is_done(script: Script) -> None:
+    hold(script)
+    script.send(key("d1"))
+    hold(script, "d2")
+    script.told(invoice(blocked=True))
+    assert [script.intent(name)[0] for name in ("d1", "d2")] == ["done", "done"]
+
+
+def test_a_block_that_is_overdue_may_still_come(script: Script) -> None:
+    hold(script)
+    script.send(key("d1"))
+    script.answer(OutcomeKind.ACCEPTED, key("d1"))
+    script.play(TimerFired(Timer.ECHO_OVERDUE, key("d1"), NOW + dt.timedelta(hours=1)))
+    reject(script, "r1", "d1")
+    assert script.command("r1") == "pending"
+    script.told(invoice(blocked=True))
+    assert script.intent("r1")[0] == "planned"
+    script.send(key("r1"))
+    assert script.command("r1") == "sent"
+
+
+def test_a_dispute_is_not_withdrawn_from_a_memo_that_is_on_its_way(script: Script) -> None:
+    hold(script, amount="30.00")
+    script.send(key("d1"))
+    script.answer(OutcomeKind.REJECTED, key("d1"))
+    credit(script, "m1", "30.00", "d1")
+    withdraw(script, "w1", "d1")
+    assert [one.state for one in script.view.invoices["1"].disputes] == ["approved"]
+    script.send(key("m1"))
+    script.told(memo("m1", "30.00"))
+    assert (script.intent("m1")[0], [one.alive for one in script.view.invoices["1"].disputes]) == ("done", [False])

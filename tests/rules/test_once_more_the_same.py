@@ -9,8 +9,10 @@ import pytest
 from engine.model.commands import ApplyReceipt as ReceiptWrite
 from engine.model.commands import Memo, OutcomeKind
 from engine.model.documents import Application, Invoice, Phase
-from engine.model.events import KeyLookedUp
+from engine.model.events import ChoiceMade, KeyLookedUp, Timer, TimerFired
 from engine.model.intents import Allocation, ApplyPayment, ApplyReceipt, IssueMemo
+from engine.model.records import ConflictKind, Match
+from engine.rules.policy import Choice, Policy
 from tests.rules.payment_script import KEY, NOW, Script, invoice, paid, part
 from tests.rules.test_other_intents import key, memo
 
@@ -168,6 +170,48 @@ def test_own_money_that_is_passed_on_surprises_nobody(script: Script) -> None:
     assert seen in script.view.invoices["2"].ancestors
 
 
+def choose(script: Script, intent: str, choice: str) -> None:
+    (conflict,) = [one for one in script.view.conflicts.values() if one.open and one.intent == intent]
+    script.play(ChoiceMade(conflict.id, choice, "me", "by hand", NOW + dt.timedelta(minutes=1)))
+
+
+def test_a_receipt_that_is_tried_again_is_not_the_one_that_was_applied_meanwhile(script: Script) -> None:
+    apply(script, "a1", "20.00", "BANK-7")
+    script.send(key("a1"))
+    script.answer(OutcomeKind.REJECTED, key("a1"))
+    apply(script, "a2", "20.00", "BANK-7")
+    script.send(key("a2"))
+    script.told(part("20.00", key="BANK-7", left="80.00"))
+    assert script.intent("a2")[0] == "done"
+    choose(script, "a1", "retry")
+    script.told(part("20.00", key="BANK-7", left="80.00", terms="30 days"))
+    assert (script.intent("a1")[0], script.command("a1")) == ("planned", "pending")
+
+
+def test_a_receipt_is_not_tried_again_while_its_like_is_under_way(script: Script) -> None:
+    apply(script, "a1", "50.00", "BANK-7")
+    script.send(key("a1"))
+    script.answer(OutcomeKind.REJECTED, key("a1"))
+    apply(script, "a2", "50.00", "BANK-7")
+    choose(script, "a1", "retry")
+    assert script.command("a1") == "rejected"
+    script.send(key("a2"))
+    script.told(part("50.00", key="BANK-7", left="50.00"))
+    assert [script.intent(name)[0] for name in ("a1", "a2")] == ["held", "done"]
+
+
+def test_a_policy_that_tries_again_is_not_left_without_a_command(script: Script) -> None:
+    script.policy = Policy(choices={ConflictKind.ERP_REJECTED: Choice.RETRY})
+    apply(script, "a1", "50.00", "BANK-7")
+    script.send(key("a1"))
+    script.view.invoices["1"] = msgspec.structs.replace(script.view.invoices["1"], matches=(
+        *script.view.invoices["1"].matches, Match("OTHER", Decimal("50.00"))))  # fmt: skip
+    twin = msgspec.structs.replace(script.view.commands[key("a1")], key="OTHER", intent="a2")
+    script.view.commands["OTHER"] = twin
+    script.answer(OutcomeKind.REJECTED, key("a1"))
+    assert script.intent("a1") == ("held", "erp_rejected")
+
+
 # Credits.
 
 
@@ -202,6 +246,43 @@ def test_a_credit_that_the_erp_took_back_may_be_given_again(script: Script) -> N
     assert script.view.invoices["1"].credited == Decimal("0.00")
     credit(script, "m2", "100.00")
     assert script.command("m2") == "pending"
+
+
+def test_what_left_later_is_counted_too(script: Script) -> None:
+    credit(script, "m1", "100.00")
+    script.send(key("m1"))
+    script.answer(OutcomeKind.REJECTED, key("m1"))
+    credit(script, "m2", "100.00")
+    script.send(key("m2"))
+    script.answer(OutcomeKind.ACCEPTED, key("m2"))
+    script.play(TimerFired(Timer.ECHO_OVERDUE, key("m2"), NOW + dt.timedelta(hours=1)))
+    choose(script, "m1", "retry")
+    script.send(key("m1"))
+    assert script.command("m1") == "rejected"
+
+
+@pytest.mark.parametrize("shown", ["100.00", "70.00"])
+def test_a_memo_counts_as_soon_as_it_stands_whatever_becomes_of_it(script: Script, shown: str) -> None:
+    credit(script, "m1", "100.00")
+    script.send(key("m1"))
+    script.answer(OutcomeKind.ACCEPTED, key("m1"))
+    script.told(memo("m1", shown))
+    script.play(TimerFired(Timer.ECHO_OVERDUE, key("m1"), NOW + dt.timedelta(hours=1)))
+    choose(script, "m1", "accept_erp")
+    assert script.view.invoices["1"].credited == Decimal(shown)
+    credit(script, "m2", "60.00")
+    assert script.intent("m2") == ("refused", "over_application")
+
+
+def test_a_memo_whose_key_was_gone_for_a_while_counts_once(script: Script) -> None:
+    credit(script, "m1", "60.00")
+    script.send(key("m1"))
+    script.told(memo("m1", "60.00"))
+    known = script.view.commands.pop(key("m1"))  # what does not carry its key does not lead to it
+    script.told(memo("m1", "60.00", reference="something else"))
+    script.view.commands[known.key] = known
+    script.told(memo("m1", "60.00"))
+    assert script.view.invoices["1"].credited == Decimal("60.00")
 
 
 def test_debits_and_other_invoices_are_not_counted(script: Script) -> None:

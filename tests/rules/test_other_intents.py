@@ -21,7 +21,7 @@ from engine.model.documents import (
     Phase,
     SalesOrder,
 )
-from engine.model.events import DocumentsTold, Moved, Told
+from engine.model.events import DocumentsTold, Moved, Timer, TimerFired, Told
 from engine.model.intents import (
     Allocation,
     ApplyPayment,
@@ -353,6 +353,14 @@ def test_an_intent_waits_for_a_customer_that_is_not_known_yet(script: Script) ->
     assert script.intent("l1")[0] == "waiting"
     tell(script, customer(None))
     assert script.intent("l1")[0] == "planned"
+
+
+def test_a_limit_that_waited_too_long_for_another_one_is_held_for_people(script: Script) -> None:
+    tell(script, customer("500.00"))
+    script.ask(limit("l1", "800.00", "500.00"))
+    script.ask(limit("l2", "900.00", "800.00"))
+    script.play(TimerFired(Timer.STILL_UNKNOWN, "l2", NOW + dt.timedelta(minutes=15)))
+    assert script.intent("l2") == ("held", "credit_limit_race")
 
 
 def test_a_customer_gets_its_first_limit_in_a_company_that_has_not_told_of_it(script: Script) -> None:

@@ -28,6 +28,7 @@ class IntentRow(SQLModel, table=True):
     record: Any = Field(sa_column=columns.json())
 
 
+_UNDER_WAY = "current AND state IN ('pending', 'sent', 'unknown', 'stale', 'part_done', 'accepted')"
 _OF_ORDERS = "current AND state <> 'confirmed' AND record -> 'write' ->> 'order' IS NOT NULL"
 
 
@@ -45,6 +46,7 @@ class CommandRow(SQLModel, table=True):
             text("((record -> 'write'::text) ->> 'order'::text)"),
             postgresql_where=text(_OF_ORDERS),
         ),
+        Index("command_of_customer", "system", "customer", postgresql_where=text(_UNDER_WAY)),
     )
     system: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
