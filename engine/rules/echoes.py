@@ -76,16 +76,16 @@ def shifts(desk: Desk, old: InvoiceRecord | None, new: Invoice) -> list[Shift]:
 
 def _is_opposed(desk: Desk, record: InvoiceRecord, command: CommandRecord) -> bool:
     """Whether the state that it is to lead to may still be the one from before another command of ours, which is on
-    its way and leads away from it."""
-    write = command.write
-    return (
-        desk.rules > 1
-        and isinstance(write, SetBlock)
-        and any(
-            isinstance(other.write, SetBlock) and other.write.blocked != write.blocked
-            for other in commands_in_flight(desk, record, besides=command.key)
-            if (other.created_at, other.key) < (command.created_at, command.key)
-        )
+    its way and leads away from it. One that is overdue the change stream has not shown in time: what has left after
+    it is not kept waiting by it."""
+    write, has_left = command.write, command.state not in (CommandState.PENDING, CommandState.STALE)
+    if not isinstance(write, SetBlock) or desk.rules == 1:
+        return False
+    return any(
+        isinstance(other.write, SetBlock) and other.write.blocked != write.blocked
+        for other in commands_in_flight(desk, record, besides=command.key)
+        if (other.created_at, other.key) < (command.created_at, command.key)
+        if not (has_left and other.state == CommandState.OVERDUE)
     )
 
 
