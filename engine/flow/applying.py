@@ -83,8 +83,11 @@ class Applier:
         self._near.forget()
         self._recall.forget()
 
-    def apply(self, work: Work, units: Sequence[Unit], roots: Sequence[Root] = ()) -> None:
-        """Apply transactions; `roots` are assembled also where nothing touches them."""
+    def apply(self, work: Work, units: Sequence[Unit], roots: Sequence[Root] = (), *, late: bool = False) -> None:
+        """Apply transactions; `roots` are assembled also where nothing touches them.
+
+        `late`: they come by another way than the stream, and what rests on them may have been read without them.
+        """
         known = [net_changes(self._only_captured(unit)) for unit in units]
         if not roots and not any(unit.changes for unit in known):
             return
@@ -99,7 +102,7 @@ class Applier:
         self._near.wrote(work.batch)
         sums.save_sums(work.cursor, self._system, batch.sums_to_save())
         if any(self._specs[table].lookup for table, _ in batch.after):
-            self._note_lookups(work, known, batch)
+            self._note_lookups(work, known, batch, late=late)
 
     def assemble_again(self, work: Work, roots: Sequence[Root], commit: int) -> None:
         """Assemble these documents from the mirror as it stands, and decide on what is new."""
@@ -117,7 +120,7 @@ class Applier:
         mirror.rewrite_refs(work.cursor, self._system, keys, self.relations.related)
         if self._owners(root) or self._sums_are_in_doubt(work, unit):
             self._restart_sums(work)
-        self.apply(work, [unit], [root])
+        self.apply(work, [unit], [root], late=True)
 
     def _papers(self, unit: Unit) -> list[Paper]:
         tables = self._mapping.papers
@@ -185,7 +188,7 @@ class Applier:
                 return True
         return False
 
-    def _note_lookups(self, work: Work, units: Sequence[Unit], batch: Batch) -> None:
+    def _note_lookups(self, work: Work, units: Sequence[Unit], batch: Batch, *, late: bool) -> None:
         """Look-ups are read again next time; a change in what documents rest on assembles them again."""
         self._near.forget()
         for unit in units:
@@ -193,7 +196,7 @@ class Applier:
                 spec = self._specs[change.table]
                 old = batch.before.get((change.table, change.key))
                 before = old.row if old is not None and not old.deleted else None
-                if not spec.lookup or (before is None and not spec.watch_inserts):
+                if not spec.lookup or (before is None and not spec.watch_inserts and not late):
                     continue
                 if change.op is Op.DELETE or any(change.row.get(c) != (before or {}).get(c) for c in spec.watched):
                     self._restart_sums(work)

@@ -44,6 +44,7 @@ class Batch:
         self._near = near
         near.make_ready(cursor)
         self._summed = {spec.name for spec in mapping.tables if spec.summed}
+        self._lookups = {spec.name for spec in mapping.tables if spec.lookup}
         self.rows = near.rows
         self.before: dict[mirror.Key, MirrorEntry | None] = {}
         self.after: dict[mirror.Key, MirrorEntry] = {}
@@ -62,6 +63,10 @@ class Batch:
             if entry is not None and not entry.deleted:
                 images.append((*name, entry.row))
         images += [(change.table, change.key, change.row) for change in changes if change.op is not Op.DELETE]
+        for table, key, row in images:
+            # What a row adds to a sum is asked now, and rests on look-ups that may be as new as the row.
+            if table in self._lookups and near.known[table, key] is None:
+                self.rows.put(table, key, row)
         owed = {root: None for table, _, row in images for root, _ in self._amounts(table, row)}
         near.reach(self._cursor, images, [*roots, *owed])
 

@@ -128,7 +128,7 @@ class Pipeline:
         self.catch_up()
         with self.work() as work:
             if reread is None:
-                self._applier.apply(work, [unit])
+                self._applier.apply(work, [unit], late=True)
             else:
                 self._applier.reread(work, unit, reread)
             note(work)

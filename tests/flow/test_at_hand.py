@@ -19,12 +19,14 @@ from engine.flow.intake import submit
 from engine.flow.neighbourhood import Neighbourhood
 from engine.flow.pipeline import Pipeline
 from engine.flow.recall import Recall, Recent
+from engine.model.change import Op, RowChange, SnapshotMark, Unreadable
 from engine.model.intents import RaiseDispute
 from engine.ports.source import SourceBatch
 from engine.rules.policy import Policy
 from engine.store import mirror, queries, records, sums
 from engine.store.bulk import text_array
 from engine.store.unit import Connection
+from tests.flow.test_letters import House, party, streamed
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 
@@ -189,3 +191,58 @@ def test_a_batch_reads_what_it_asks_for_in_a_table_without_statistics(store_dsn:
         most = max(most, (node["Actual Rows"] + removed) * node["Actual Loops"])
     assert found >= 300
     assert most <= found + 300, plan
+
+
+BOOKS: list[tuple[str, dict[str, Any]]] = [
+    ("currency_currency", {"code": "EUR", "rounding": "0.01", "digits": 2}),
+    ("company_company", {"currency": 1}),
+    ("account_account_type", {"receivable": True}),
+    ("account_account", {"type": 1, "company": 1}),
+]
+
+
+def row(table: str, key: int, values: dict[str, Any], lsn: int, op: Op = Op.CREATE, **marks: Any) -> RowChange:
+    held = {"id": key, "create_date": 1, "write_date": None, **values}
+    return RowChange(table, str(key), op, held, lsn, marks.pop("tx", None), 1_000_000, **marks)
+
+
+def line(key: int, account: int, lsn: int, tx: str, op: Op = Op.CREATE, **more: Any) -> RowChange:
+    held = {"party": 1, "account": account, "move": 1, "debit": "100.00", "credit": "0", "reconciliation": None}
+    return row("account_move_line", key, held | more, lsn, op, tx=tx, bordered=True)
+
+
+def with_books(connection: Connection, system: str) -> House:
+    house = House(connection, system)
+    books = [row(table, 1, values, 100, Op.READ, snapshot=SnapshotMark.ROW) for table, values in BOOKS]
+    house.take(*books, party(1, "One", 100, snapshot=SnapshotMark.LAST))
+    return house
+
+
+def receivable(house: House) -> list[str]:
+    found = house.connection.execute(
+        "SELECT record -> 'doc' -> 'accounts' FROM customer WHERE system = %s AND key = '1'", (house.system,)
+    ).fetchone()
+    assert found is not None
+    return [account["receivable"] for account in found[0]]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_line_counts_whose_account_is_as_new_as_itself(connection: Connection, together: bool) -> None:
+    house = with_books(connection, f"new-account-{together}")
+    account = streamed("10", 205, row("account_account", 2, {"type": 1, "company": 1}, 200, tx="10", bordered=True))
+    booked = streamed("11", 215, line(7, 2, 210, "11"))
+    for batch in [[*account, *booked]] if together else [account, booked]:
+        house.take(*batch)
+    assert receivable(house) == ["100.00"]
+    house.take(*streamed("12", 225, line(7, 2, 220, "12", Op.UPDATE, reconciliation=5)))
+    assert receivable(house) == ["0.00"]
+
+
+def test_a_line_counts_whose_account_could_be_read_later_only(connection: Connection) -> None:
+    house = with_books(connection, "late-account")
+    account = row("account_account", 2, {"type": 1, "company": 1}, 200, tx="10", bordered=True)
+    house.chores._read_again = lambda _: account
+    house.take(*streamed("10", 205, Unreadable("t", "no JSON", "{", None)))
+    house.take(*streamed("11", 215, line(7, 2, 210, "11")))
+    assert house.retry(house.letters()[0])[0] == "done"
+    assert receivable(house) == ["100.00"]
