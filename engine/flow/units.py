@@ -9,6 +9,8 @@ import datetime as dt
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from engine.model.change import (
     Op,
     Record,
@@ -33,7 +35,7 @@ class _Open:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str, int, Op], RowChange] = {}
-        self.unreadable: set[str] = set()
+        self.unreadable: dict[str, Unreadable] = {}
         self.end: TransactionEnd | None = None
         self.begun = False
 
@@ -45,8 +47,7 @@ class _Open:
         if self.begun:
             yield TransactionBegin(tx)
         yield from self.rows.values()
-        if self.end is not None:
-            yield self.end
+        yield from self.unreadable.values()
 
 
 class Grouper:
@@ -117,6 +118,8 @@ class Grouper:
     def pending(self) -> list[Record]:
         """Every record of every open transaction, in an order that rebuilds this state."""
         records = [record for tx, open_ in self._open.items() for record in open_.records(tx)]
+        # In the order of the commits, which need not be that of the first rows.
+        records += [end for tx in self._ends if (end := self._open[tx].end) is not None]
         return records + [row for rows in self._held.values() for row in rows] + list(self._loose)
 
     def _take(self, record: Record) -> Iterator[Unit | Unreadable]:
@@ -208,12 +211,18 @@ class Grouper:
             self._applied.popitem(last=False)
 
     def _unreadable(self, record: Unreadable) -> Iterator[Unit | Unreadable]:
-        entry = self._open.get(self._latest) if self._latest else None
-        if entry is not None and entry.end is None:
-            if record.payload in entry.unreadable:
-                return
-            entry.unreadable.add(record.payload)
+        """It counts as a row of its transaction; where it does not name one, of the one that began last."""
+        tx = record.tx or self._latest
+        entry = self._open.get(tx) if tx is not None else None
+        if tx is None or (record.tx is None and (entry is None or entry.end is not None)) or tx in self._applied:
+            yield record
+            return
+        if entry is not None and record.payload in entry.unreadable:
+            return
+        counted = msgspec.structs.replace(record, tx=tx)
+        self._entry(tx, counted).unreadable[record.payload] = counted
         yield record
+        yield from self._whole()
 
     def _loose_row(self, row: RowChange) -> Iterator[Unit]:
         """A row whose transaction's end nobody announces: the next transaction's first row is the end.

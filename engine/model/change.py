@@ -79,15 +79,17 @@ class TransactionEnd(msgspec.Struct, frozen=True, tag="end"):
 
 
 class Unreadable(msgspec.Struct, frozen=True, tag="unreadable"):
-    """A record that could not be decoded: kept with its reason, counted as one row of the open transaction.
+    """A record that could not be decoded: kept with its reason, counted as one row of its transaction.
 
-    `payload` is the whole message as text, `key` its key; with `origin` they are enough to decode it again.
+    `payload` is the whole message as text, `key` its key; with `origin` they are enough to decode it again. `tx` is
+    None where it cannot be told, or where no transaction borders are announced.
     """
 
     origin: str
     reason: str
     payload: str
     key: str | None = None
+    tx: str | None = None
 
 
 Record = RowChange | TransactionBegin | TransactionEnd | Unreadable

@@ -53,10 +53,15 @@ class House:
     def __init__(self, connection: Connection, system: str, *, brake: int = 100, most_letters: int = 100) -> None:
         enter_system(connection, system, "tryton")
         self.connection, self.system = connection, system
-        self.pipeline = Pipeline(connection, system, TrytonMapping(), Policy(), lambda: NOW, epoch="log@1",
-                                 brake=brake, most_letters=most_letters)  # fmt: skip
-        self.chores = Chores(connection, system, self.pipeline, read_again)
+        self._brake, self._most_letters = brake, most_letters
         self._place = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """A process that takes up where the last one died."""
+        self.pipeline = Pipeline(self.connection, self.system, TrytonMapping(), Policy(), lambda: NOW, epoch="log@1",
+                                 brake=self._brake, most_letters=self._most_letters)  # fmt: skip
+        self.chores = Chores(self.connection, self.system, self.pipeline, read_again)
 
     def take(self, *records: Record) -> None:
         self._place += 1
@@ -180,6 +185,18 @@ def test_the_same_message_again_is_the_same_letter_and_a_dropped_one_is_kept_on_
     (dropped,) = house.letters("dropped")
     assert (dropped.closed_by, dropped.closed_why, dropped.payload) == ("me", "a test", "{")
     assert house.choices()[-1] == {"deadletters": [letter.id], "choice": "dropped", "by": "me", "why": "a test"}
+
+
+def test_a_record_that_cannot_be_read_counts_to_its_transaction_after_a_restart(house: House) -> None:
+    broken = Unreadable("t@5", "no JSON", "{", '{"id": 1}')
+    house.take(TransactionBegin("9"), broken)
+    house.restart()
+    house.take(broken, party(2, "Zwei", 201, Op.UPDATE, "9", bordered=True))
+    house.restart()
+    house.take(TransactionEnd("9", 205, 2, 2_000_000))
+    house.take(*streamed("10", 305, party(1, "Eins", 300, Op.UPDATE, "10", bordered=True)))
+    assert house.names() == {"1": "Eins", "2": "Zwei"}
+    assert [letter.times for letter in house.letters()] == [1]
 
 
 def test_too_many_documents_in_a_row_stop_the_source(connection: Connection) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from engine.flow.units import Grouper
-from engine.model.change import Op, Record, RowChange, SnapshotMark, Unit, Unreadable
+from engine.model.change import Op, Record, RowChange, SnapshotMark, TransactionEnd, Unit, Unreadable
 
 
 def row(key: str, lsn: int, tx: str, mark: SnapshotMark = SnapshotMark.NONE) -> Record:
@@ -54,3 +54,31 @@ def test_a_stored_transaction_stays_stored_while_earlier_ones_are_repeated() -> 
 def test_a_stored_transaction_is_taken_for_complete_when_the_source_is_quiet() -> None:
     grouper = taken_up([row("1", 6, "b")])
     assert keys(grouper.settle()) == [("b", ["1"])]
+
+
+def bordered(key: str, lsn: int, tx: str) -> Record:
+    return RowChange("bill", key, Op.UPDATE, {"id": key}, lsn, tx, 0, bordered=True)
+
+
+def test_stored_transactions_end_in_the_order_of_their_commits() -> None:
+    """`b` has ended first and waits for a row; `a`, which began before it, is complete."""
+    grouper = taken_up([])
+    ends = [TransactionEnd("b", 9, 2, 0), TransactionEnd("a", 12, 1, 0)]
+    assert keys(grouper.feed([bordered("1", 6, "a"), bordered("2", 7, "b"), *ends])) == []
+    grouper = taken_up(grouper.pending())
+    assert keys(grouper.feed([bordered("3", 8, "b")])) == [("b", ["2", "3"]), ("a", ["1"])]
+
+
+def unreadable(payload: str, tx: str | None = None) -> Unreadable:
+    return Unreadable("t", "no JSON", payload, None, tx)
+
+
+def test_what_cannot_be_read_counts_to_the_transaction_that_it_names() -> None:
+    """Where the ends come by another way, no begin says whose it is; it may be the first of its transaction."""
+    grouper = taken_up([])
+    assert list(grouper.feed([unreadable("{", "a")])) == [unreadable("{", "a")]
+    grouper = taken_up(grouper.pending())
+    assert keys(grouper.feed([bordered("1", 7, "a"), TransactionEnd("a", 9, 3, 0)])) == []
+    assert keys(grouper.feed([unreadable("{", "a")])) == [], "it was counted"
+    assert keys(grouper.feed([unreadable("[", "a")])) == [("a", ["1"])]
+    assert grouper.pending() == []
