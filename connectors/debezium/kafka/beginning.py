@@ -20,7 +20,8 @@ class Mark(msgspec.Struct, frozen=True):
     `offset` is the next one to read, in `topic`'s only partition; `borders` the same in the topic of transaction
     borders. `born` is the offset at which this epoch began. While `awaiting`, everything before the next snapshot is
     passed over, and `passed` names the transaction that was under way in it. `commit` and `source_us` are end and
-    time of the furthest transaction.
+    time of the furthest transaction. `snapshotting`, with borders apart: the last row was a snapshot's, of which more
+    was to come.
     """
 
     topic: str
@@ -33,6 +34,7 @@ class Mark(msgspec.Struct, frozen=True):
     begun: bool = False
     commit: int = 0
     source_us: int = 0
+    snapshotting: bool = False
 
     @property
     def epoch(self) -> str:

@@ -1,7 +1,8 @@
 """Puts a topic of transaction borders together with the topic of changes.
 
 Only for captures whose borders stand apart. Kafka keeps no order between two topics, so an end is given on only when
-its transaction's rows have been: a border that runs ahead must never close a snapshot that is still coming.
+its transaction's rows have been: a border that runs ahead must never close a snapshot that is still coming. What is
+quiet for a moment in the midst of a snapshot has not come to its end.
 """
 
 from collections import deque
@@ -15,8 +16,9 @@ _STREAMED = (SnapshotMark.NONE,)
 class Merge:
     """Ends wait in commit order, each until the changes, which come in commit order too, have reached it."""
 
-    def __init__(self, offset: int | None) -> None:
-        """`offset` is the first border that was not given on yet."""
+    def __init__(self, offset: int | None, *, snapshotting: bool = False) -> None:
+        """`offset` is the first border that was not given on yet; `snapshotting` as when it was."""
+        self.snapshotting = snapshotting
         self._held: deque[tuple[int, TransactionEnd]] = deque()
         self._next = offset or 0
         self._rows: dict[str, int] = {}
@@ -45,9 +47,11 @@ class Merge:
             if isinstance(record, RowChange) and record.tx is not None and record.snapshot in _STREAMED:
                 yield from self._before(record.tx)
                 self._rows[record.tx] = self._rows.get(record.tx, 0) + 1
+            if isinstance(record, RowChange) and record.snapshot is not SnapshotMark.INCREMENTAL:
+                self.snapshotting = record.snapshot is SnapshotMark.ROW
             yield record
             yield from self._whole()
-        while drained and self._held:
+        while drained and self._held and not self.snapshotting:
             yield self._release()
 
     def _before(self, tx: str) -> Iterator[Record]:

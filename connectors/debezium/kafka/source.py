@@ -37,7 +37,8 @@ class KafkaSource:
         self._max_batch = setup.max_batch
         self._mark = mark
         self._decode = decoder(options)
-        self._merge = Merge(mark.borders) if options.transactions is not None else None
+        apart = options.transactions is not None
+        self._merge = Merge(mark.borders, snapshotting=mark.snapshotting) if apart else None
         self._part = TopicPartition(mark.topic, 0)
         with sentences(options):
             self._consumer = consumer(
@@ -79,12 +80,17 @@ class KafkaSource:
                 ) from error
         if not polled and (self._merge is None or not self._merge.waiting):
             return None
+        nothing = not polled
         records = self._read(polled.pop(self._part, ()))
         if self._merge is not None:
             for borders in polled.values():
                 self._merge.take((message.offset, self._decoded(message)) for message in borders)
             records = list(self._merge.merge(records, drained=not polled and not records))
-            self._mark = msgspec.structs.replace(self._mark, borders=self._merge.offset)
+            if nothing and not records:
+                return None
+            self._mark = msgspec.structs.replace(
+                self._mark, borders=self._merge.offset, snapshotting=self._merge.snapshotting
+            )
         return SourceBatch([record for record in records if self._wanted(record)], self._mark.as_resume())
 
     def acknowledge(self) -> None:
