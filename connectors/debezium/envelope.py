@@ -266,6 +266,7 @@ def _strange_op(op: str, table: str) -> str:
 def _explain(topic: str, key: bytes | None, value: bytes, error: Exception) -> Unreadable | None:
     """Find the clearest reason why a message could not be read; it may also turn out to be none of ours."""
     reason = f"the message of {topic} cannot be read: {error}"
+    tx: str | None = None
     try:
         body = _anything.decode(value)
         if isinstance(body, dict) and body.keys() == {"schema", "payload"}:
@@ -282,8 +283,20 @@ def _explain(topic: str, key: bytes | None, value: bytes, error: Exception) -> U
                 f"the message of {topic} is not a change record with `op` and `source`: it looks flattened; remove "
                 "the transform ExtractNewRecordState from the connector, for it drops what the order rests on"
             )
+        else:
+            tx = _bordered_tx(body)
     name = None if key is None else storable(key)
-    return Unreadable(origin=storable(topic), reason=storable(reason), payload=storable(value), key=name)
+    return Unreadable(origin=storable(topic), reason=storable(reason), payload=storable(value), key=name, tx=tx)
+
+
+def _bordered_tx(body: dict[str, Any]) -> str | None:
+    """The transaction to whose rows the message was counted, as far as it says so; a snapshot's rows are in none."""
+    source = body.get("source")
+    if body.get("transaction") is None or not isinstance(source, dict):
+        return None
+    tx, mark = source.get("txId"), source.get("snapshot")
+    streamed = isinstance(mark, str | bool | None) and _MARKS.get(mark) is SnapshotMark.NONE
+    return storable(str(tx)) if streamed and isinstance(tx, int | str) else None
 
 
 def storable(text: bytes | str) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from connectors.debezium.kafka.borders import Merge
-from engine.model.change import Op, Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd
+from engine.model.change import Op, Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unreadable
 
 
 def row(key: int, lsn: int, tx: str | None = None, mark: SnapshotMark = SnapshotMark.NONE) -> RowChange:
@@ -24,7 +24,7 @@ def test_an_end_that_runs_ahead_waits_for_the_whole_snapshot() -> None:
     merge = Merge(None)
     first, last = row(1, 100, mark=SnapshotMark.ROW), row(2, 100, mark=SnapshotMark.LAST)
     assert given(merge, first) == [first]
-    borders = [(0, TransactionBegin("9")), (1, end("9", 205, 1))]
+    borders: list[tuple[int, Record | None]] = [(0, TransactionBegin("9")), (1, end("9", 205, 1))]
     merge.take(borders)
     assert given(merge, drained=True) == []
     again = Merge(merge.offset, snapshotting=merge.snapshotting)
@@ -37,3 +37,11 @@ def test_an_end_is_given_on_without_its_rows_when_there_is_nothing_more() -> Non
     merge = Merge(None)
     merge.take([(0, end("9", 205, 1))])
     assert given(merge, row(2, 100, mark=SnapshotMark.LAST), drained=True)[1:] == [end("9", 205, 1)]
+
+
+def test_what_cannot_be_read_counts_to_the_transaction_that_it_names() -> None:
+    merge = Merge(None)
+    merge.take([(0, end("9", 205, 1)), (1, end("10", 305, 2))])
+    broken, other = Unreadable("t", "truncated", "{}", None, "10"), Unreadable("t", "no JSON", "{")
+    assert given(merge, row(1, 201, "9"), other) == [row(1, 201, "9"), end("9", 205, 1), other]
+    assert given(merge, row(1, 301, "10"), broken) == [row(1, 301, "10"), broken, end("10", 305, 2)]

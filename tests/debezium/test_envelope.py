@@ -209,6 +209,15 @@ def test_a_truncated_table_is_told() -> None:
     assert "--new-epoch" in reason
 
 
+def test_what_cannot_be_read_names_its_transaction_where_that_counts_it() -> None:
+    assert read(envelope(op="t", after=None)).tx == "77"
+    assert read(envelope(op="t", after=None, transaction=None)).tx is None, "no border is announced"
+    assert read(envelope(op="t", source={**SOURCE, "snapshot": "true"})).tx is None
+    assert read(wrap(envelope(op="t", after=None), [])).tx == "77"
+    for source in (None, [], {**SOURCE, "txId": None}, {**SOURCE, "txId": [1]}, {**SOURCE, "snapshot": [1]}):
+        assert read(envelope(op="t", source=source)).tx is None
+
+
 def test_a_flattened_record_names_the_transform() -> None:
     assert "ExtractNewRecordState" in refused({"id": 4, "total": "12.10", "__deleted": "false"})
     assert "ExtractNewRecordState" in refused({"id": 4, "source": "web", "status": "END", "after": 3})

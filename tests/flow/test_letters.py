@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connectors.debezium.envelope import read_again
+from connectors.debezium.envelope import decode, read_again
+from connectors.debezium.kafka.borders import Merge
 from connectors.tryton.mapping import TrytonMapping
 from engine.app.wiring import enter_system
 from engine.flow.chores import Chores
@@ -197,6 +198,19 @@ def test_a_record_that_cannot_be_read_counts_to_its_transaction_after_a_restart(
     house.take(*streamed("10", 305, party(1, "Eins", 300, Op.UPDATE, "10", bordered=True)))
     assert house.names() == {"1": "Eins", "2": "Zwei"}
     assert [letter.times for letter in house.letters()] == [1]
+
+
+def test_a_truncated_table_does_not_hold_up_a_stream_whose_borders_come_by_another_way(house: House) -> None:
+    source = {"table": "party_address", "lsn": 200, "txId": 9, "ts_us": 2_000_000, "snapshot": "false"}
+    truncated = {"op": "t", "before": None, "after": None, "source": source, "transaction": {"id": "9:1"}}
+    broken = decode("erp", None, json.dumps(truncated).encode())
+    assert broken is not None
+    merge = Merge(None)
+    merge.take([(0, TransactionEnd("9", 205, 2, 2_000_000)), (1, TransactionEnd("10", 305, 1, 2_000_000))])
+    house.take(*merge.merge([broken, party(2, "Zwei", 201, Op.UPDATE, "9", bordered=True)], drained=False))
+    house.take(*merge.merge([party(1, "Eins", 300, Op.UPDATE, "10", bordered=True)], drained=False))
+    assert house.names() == {"1": "Eins", "2": "Zwei"}
+    assert len(house.letters()) == 1
 
 
 def test_too_many_documents_in_a_row_stop_the_source(connection: Connection) -> None:

@@ -8,9 +8,7 @@ quiet for a moment in the midst of a snapshot has not come to its end.
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from engine.model.change import Record, RowChange, SnapshotMark, TransactionEnd
-
-_STREAMED = (SnapshotMark.NONE,)
+from engine.model.change import Record, RowChange, SnapshotMark, TransactionEnd, Unreadable
 
 
 class Merge:
@@ -44,9 +42,10 @@ class Merge:
     def merge(self, changes: Iterable[Record], *, drained: bool) -> Iterator[Record]:
         """The changes with every end that they have reached. `drained`: nothing more stands in either topic now."""
         for record in changes:
-            if isinstance(record, RowChange) and record.tx is not None and record.snapshot in _STREAMED:
-                yield from self._before(record.tx)
-                self._rows[record.tx] = self._rows.get(record.tx, 0) + 1
+            tx = _streamed_in(record)
+            if tx is not None:
+                yield from self._before(tx)
+                self._rows[tx] = self._rows.get(tx, 0) + 1
             if isinstance(record, RowChange) and record.snapshot is not SnapshotMark.INCREMENTAL:
                 self.snapshotting = record.snapshot is SnapshotMark.ROW
             yield record
@@ -67,3 +66,10 @@ class Merge:
         _, end = self._held.popleft()
         self._rows.pop(end.tx, None)
         return end
+
+
+def _streamed_in(record: Record) -> str | None:
+    """The transaction to whose rows it counts; None for a snapshot's row, and for what does not name one."""
+    if isinstance(record, Unreadable):
+        return record.tx
+    return record.tx if isinstance(record, RowChange) and record.snapshot is SnapshotMark.NONE else None

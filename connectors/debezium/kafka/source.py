@@ -128,7 +128,7 @@ class KafkaSource:
             if not self._mark.begun:
                 self._check_begin(record)
             return record.tx != self._mark.passed or record.snapshot in _SNAPSHOT
-        return not isinstance(record, TransactionBegin) or record.tx != self._mark.passed
+        return record.tx is None or record.tx != self._mark.passed
 
     def _until_snapshot(self, record: Record) -> bool:
         """Pass over what the coming snapshot holds; a transaction in the midst of which it is taken, to its end."""
