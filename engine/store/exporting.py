@@ -51,12 +51,14 @@ def export(
     """Add to the archive in `folder` all entries of a system that it does not hold yet.
 
     Raises:
-        ArchiveError: the archive is not as it was written, or entries between it and the store are gone.
+        ArchiveError: the archive is not as it was written, entries between it and the store are gone, or the store
+            has another history.
     """
     place = folder / f"system={system}"
     place.mkdir(parents=True, exist_ok=True)
     manifest = Archive(folder).manifest(system) if (place / "manifest.json").exists() else Manifest(system)
     manifest = _behind_pruned(connection, manifest, place)
+    _hold_against(connection, manifest, folder)
     added = 0
     while True:
         upto = _next_end(connection, system, manifest.batch)
@@ -99,6 +101,29 @@ def _behind_pruned(connection: Connection, manifest: Manifest, place: Path) -> M
     return msgspec.structs.replace(
         manifest, batch=point.batch, heads=dict(point.heads), files=(file,), pruned_to=point.batch
     )
+
+
+def _hold_against(connection: Connection, manifest: Manifest, folder: Path) -> None:
+    """Hold the end of every stream in the archive against the store, which must have gone on from there."""
+    points = [
+        checkpoints.read_checkpoint(line) for line, gone in checkpoints.kept(connection, manifest.system) if gone
+    ]
+    pruned = points[-1].heads if points else {}
+    asked = list(manifest.heads)
+    found = connection.execute(
+        """SELECT j.stream, j.hash FROM unnest(%s::text[], %s::bigint[]) AS head (stream, seq)
+           JOIN journal j ON j.stream = head.stream AND j.seq = head.seq""",
+        (asked, [manifest.heads[stream][0] for stream in asked]),
+    ).fetchall()
+    # Of what was pruned the checkpoint holds the last hash, and it was pruned only once an archive had it.
+    held = {**{stream: own for stream, (seq, own) in pruned.items() if manifest.heads.get(stream) == (seq, own)},
+            **dict(found)}  # fmt: skip
+    for stream, (seq, own) in manifest.heads.items():
+        if held.get(stream) != own:
+            raise ArchiveError(
+                f"entry {stream}#{seq} is not in the store as it is in {folder}: the store was restored since, or "
+                "another store is exported; export into a new folder"
+            )
 
 
 def prune(owner: Connection, system: str, folder: Path, now: dt.datetime) -> tuple[int, int]:
