@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,14 @@ _PART = 5_000
 MEMORY = "2GB"
 """What DuckDB may use for one part of an archive; what it needs beyond that goes to disk."""
 COLUMNS = 'stream, seq, system, batch, place, epoch_us("at") AS micros, kind, body, previous, hash'
+
+WORKING = ".export-"
+"""Begins the name of the folder in which an export works."""
+_WRITTEN = re.compile(
+    rf"(?:month=\d{{4}}-\d\d/(?:tmp_)?(?:entries|lasts|{'|'.join(DERIVED)})-(?P<first>\d{{12,}})-\d{{12,}}"
+    r"|(?:tmp_)?records-(?P<batch>\d{12,}))\.parquet"
+)
+"""A file that an export writes; DuckDB gives it its name when it is whole."""
 
 
 class ArchiveError(RuntimeError):
@@ -145,19 +154,21 @@ class Archive:
         return self.folder / f"system={system}"
 
     def damaged(self, system: str) -> list[str]:
-        """Sentences about files that are missing or are not as they were written, and files that nobody wrote."""
+        """Sentences about files that are missing or are not as they were written, and files that nobody wrote.
+
+        What an export writes behind the manifest's last batch is not at fault: it belongs to the archive only when
+        the manifest names it.
+        """
         faults = []
-        place, known = self.place(system), set()
-        for one in self.manifest(system).files:
-            known.add(one.path)
+        place, manifest = self.place(system), self.manifest(system)
+        for one in manifest.files:
             file = place / one.path
             if not file.is_file():
                 faults.append(f"file {one.path} of the archive is missing")
             elif file_digest(file) != one.sha256:
                 faults.append(f"file {one.path} of the archive is not as it was written")
-        found = {str(file.relative_to(place)) for file in place.rglob("*") if file.is_file()}
-        faults += [f"file {name} stands in the archive, and its manifest does not know it"
-                   for name in sorted(found - known - {"manifest.json"})]  # fmt: skip
+        apart = [name for name in _unnamed(place, manifest) if not _is_unfinished(name, manifest.batch)]
+        faults += [f"file {name} stands in the archive, and its manifest does not know it" for name in sorted(apart)]
         return faults
 
     def steps_apart(self, system: str) -> list[str]:
@@ -206,6 +217,26 @@ class Archive:
 
     def pruned_to(self, system: str) -> int:
         return self.manifest(system).pruned_to
+
+
+def _unnamed(place: Path, manifest: Manifest) -> set[str]:
+    """The files in a system's folder that its manifest does not name."""
+    # An export beside may take away a folder that is being looked into; `os.walk` goes on.
+    found = (Path(folder) / name for folder, _, names in os.walk(place) for name in names)
+    files = {str(file.relative_to(place)) for file in found if file.is_file()}
+    return files - {one.path for one in manifest.files} - {"manifest.json"}
+
+
+def unfinished(place: Path, manifest: Manifest) -> set[str]:
+    """Those of them that belong to an export that is under way or was broken off: they prove nothing."""
+    return {name for name in _unnamed(place, manifest) if _is_unfinished(name, manifest.batch)}
+
+
+def _is_unfinished(name: str, batch: int) -> bool:
+    if name.startswith(WORKING) or name == "manifest.part":
+        return True
+    written = _WRITTEN.fullmatch(name)
+    return written is not None and int(written["first"] or written["batch"]) > batch
 
 
 def _beside(path: str, kind: str, other: str) -> str:

@@ -1,12 +1,16 @@
 """Moves the journal into an archive: exports what is not there yet, and prunes from the store what was exported.
 
 `arsync journal export` and `arsync journal prune` call it. An export ends at a batch; its files are complete on disk
-before the manifest names them, so that one that is broken off leaves nothing but files that the next one replaces.
+before the manifest names them, so that one that is broken off leaves nothing but files that the next one removes. Two
+exports of one system into one archive never overlap.
 """
 
 import datetime as dt
+import fcntl
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +56,31 @@ def export(
 
     Raises:
         ArchiveError: the archive is not as it was written, entries between it and the store are gone, or the store
-            has another history.
+            has another history; or another export is under way.
     """
     place = folder / f"system={system}"
     place.mkdir(parents=True, exist_ok=True)
+    with _alone(folder, system):
+        return _export(connection, system, folder, told)
+
+
+@contextmanager
+def _alone(folder: Path, system: str) -> Iterator[None]:
+    """Keep other exports of a system out of an archive. The lock ends with its process, however that ends."""
+    with (folder / f".{system}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArchiveError(
+                f"another export of {system} into {folder} is under way; try again when it has ended"
+            ) from None
+        yield
+
+
+def _export(connection: Connection, system: str, folder: Path, told: Callable[[int], None]) -> Exported:
+    place = folder / f"system={system}"
     manifest = Archive(folder).manifest(system) if (place / "manifest.json").exists() else Manifest(system)
+    _remove_unfinished(place, manifest)
     manifest = _behind_pruned(connection, manifest, place)
     _hold_against(connection, manifest, folder)
     added = 0
@@ -75,6 +99,14 @@ def export(
         manifest = msgspec.structs.replace(manifest, checkpoints=tuple(reached))
         arch.write_manifest(folder, manifest)
     return Exported(system, added, manifest.batch, len(manifest.files))
+
+
+def _remove_unfinished(place: Path, manifest: Manifest) -> None:
+    """Remove what an export left that was broken off."""
+    for name in arch.unfinished(place, manifest):
+        (place / name).unlink(missing_ok=True)
+    for left in place.glob(f"{arch.WORKING}*/"):
+        shutil.rmtree(left)
 
 
 def _behind_pruned(connection: Connection, manifest: Manifest, place: Path) -> Manifest:
@@ -202,7 +234,7 @@ def _last_batch(connection: Connection, system: str) -> int:
 def _export_part(connection: Connection, manifest: Manifest, place: Path, upto: int) -> tuple[Manifest, int]:
     first = manifest.batch + 1
     with (
-        tempfile.TemporaryDirectory(dir=place, prefix=".export-") as folder,
+        tempfile.TemporaryDirectory(dir=place, prefix=arch.WORKING) as folder,
         arch.open_duckdb(arch.MEMORY, spill=folder) as duck,
     ):
         file = Path(folder) / "part.csv"

@@ -3,14 +3,16 @@
 import datetime as dt
 import re
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from engine.app.wiring import enter_system
 from engine.flow.replay.proving import prove
-from engine.store import checkpoints
-from engine.store.archive import Archive, ArchiveError
+from engine.store import archive as arch
+from engine.store import checkpoints, exporting
+from engine.store.archive import Archive, ArchiveError, unfinished
 from engine.store.exporting import export, prune
 from engine.store.journal import Entry
 from engine.store.unit import Connection, unit_of_work
@@ -76,6 +78,98 @@ def test_an_archive_goes_on_behind_what_was_pruned(
     with psycopg.connect(owner_dsn, autocommit=True) as owner:
         assert prune(owner, system, tmp_path, NOW)[0] == 2
     assert export(connection, system, tmp_path).entries == 0
+    note(connection, system, "3")
+    assert export(connection, system, tmp_path).entries == 1
+    assert faults(tmp_path, system) == []
+
+
+def broken_off(monkeypatch: pytest.MonkeyPatch, connection: Connection, system: str, folder: Path) -> None:
+    """An export that the disk breaks off between two files."""
+    write = exporting._write
+
+    def until_full(duck: Any, query: str, place: Path, path: str, kind: str) -> Any:
+        if kind == "steps":
+            raise OSError("no space left on device")
+        return write(duck, query, place, path, kind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "_write", until_full)
+        with pytest.raises(OSError, match="no space"):
+            export(connection, system, folder)
+
+
+def test_what_a_broken_off_export_left_accuses_nobody_and_the_next_one_removes_it(
+    connection: Connection, owner_dsn: str, system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(connection, system, "1")
+    export(connection, system, tmp_path)
+    place = Archive(tmp_path).place(system)
+    note(connection, system, "2")
+    broken_off(monkeypatch, connection, system, tmp_path)
+    (place / ".export-killed").mkdir()
+    (place / ".export-killed" / "part.csv").touch()
+    (place / "manifest.part").touch()
+    assert len(unfinished(place, Archive(tmp_path).manifest(system))) == 3
+    assert faults(tmp_path, system) == []
+    note(connection, system, "3")
+    checkpoints.take(connection, system, NOW)
+    assert export(connection, system, tmp_path).entries == 2
+    known = {one.path for one in Archive(tmp_path).manifest(system).files}
+    assert {str(file.relative_to(place)) for file in place.rglob("*") if file.is_file()} == known | {"manifest.json"}
+    assert list(place.glob(".export-*")) == []
+    assert faults(tmp_path, system) == []
+    with psycopg.connect(owner_dsn, autocommit=True) as owner:
+        assert prune(owner, system, tmp_path, NOW)[0] == 3
+
+
+def test_the_first_export_was_broken_off(
+    connection: Connection, system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(connection, system, "1")
+    broken_off(monkeypatch, connection, system, tmp_path)
+    note(connection, system, "2")
+    assert export(connection, system, tmp_path).entries == 2
+    assert faults(tmp_path, system) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["{month}/entries-000000000001-000000000001.parquet", "{month}/other-000000000099-000000000099.parquet",
+             "records-000000000001.parquet", "entries.parquet", "{month}/.export-1", "notes.txt"],
+)  # fmt: skip
+def test_a_file_that_no_export_under_way_writes_accuses_the_archive(
+    connection: Connection, system: str, tmp_path: Path, name: str
+) -> None:
+    note(connection, system, "1")
+    note(connection, system, "2")
+    export(connection, system, tmp_path)
+    place = Archive(tmp_path).place(system)
+    name = name.format(month=next(place.glob("month=*")).name)
+    (place / name).touch()
+    note(connection, system, "3")
+    export(connection, system, tmp_path)
+    said = f"file {name} stands in the archive, and its manifest does not know it"
+    assert faults(tmp_path, system) == [said]
+
+
+def test_an_export_beside_another_is_refused_and_an_archive_verifies_meanwhile(
+    connection: Connection, system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(connection, system, "1")
+    export(connection, system, tmp_path)
+    note(connection, system, "2")
+    write = arch.write_manifest
+    seen: list[str] = []
+
+    def meanwhile(folder: Path, manifest: arch.Manifest) -> None:
+        seen.extend(faults(tmp_path, system))
+        with pytest.raises(ArchiveError, match=r"another export of .* is under way"):
+            export(connection, system, tmp_path)
+        write(folder, manifest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arch, "write_manifest", meanwhile)
+        assert export(connection, system, tmp_path).entries == 1
+    assert seen == []
     note(connection, system, "3")
     assert export(connection, system, tmp_path).entries == 1
     assert faults(tmp_path, system) == []
