@@ -92,11 +92,11 @@ def _export(connection: Connection, system: str, folder: Path, told: Callable[[i
         added += rows
         told(added)
     lines = tuple(line for line, _ in checkpoints.kept(connection, system))
-    merged = tuple(dict.fromkeys((*manifest.checkpoints, *lines)))
-    if added or merged != manifest.checkpoints or not (place / "manifest.json").exists():
-        # A checkpoint that the entries here do not reach yet proves nothing here.
-        reached = [one for one in merged if checkpoints.read_checkpoint(one).batch <= _last_batch(connection, system)]
-        manifest = msgspec.structs.replace(manifest, checkpoints=tuple(reached))
+    # A checkpoint that the entries here do not reach yet proves nothing here: one taken since the last part was read.
+    merged = dict.fromkeys((*manifest.checkpoints, *lines))
+    reached = tuple(one for one in merged if _reaches(manifest, checkpoints.read_checkpoint(one)))
+    if added or reached != manifest.checkpoints or not (place / "manifest.json").exists():
+        manifest = msgspec.structs.replace(manifest, checkpoints=reached)
         arch.write_manifest(folder, manifest)
     return Exported(system, added, manifest.batch, len(manifest.files))
 

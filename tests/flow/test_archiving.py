@@ -173,3 +173,29 @@ def test_an_export_beside_another_is_refused_and_an_archive_verifies_meanwhile(
     note(connection, system, "3")
     assert export(connection, system, tmp_path).entries == 1
     assert faults(tmp_path, system) == []
+
+
+def test_a_checkpoint_beyond_the_archive_s_end_comes_into_it_with_its_entries(
+    connection: Connection, system: str, tmp_path: Path
+) -> None:
+    note(connection, system, "1")
+    first = checkpoints.take(connection, system, NOW)
+
+    def beside(_done: int) -> None:
+        note(connection, system, "2")
+        checkpoints.take(connection, system, NOW)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # The last part was read, the checkpoints were not yet.
+        ends = iter([exporting._next_end(connection, system, 0), None])
+        patch.setattr(exporting, "_next_end", lambda *_: next(ends))
+        assert export(connection, system, tmp_path, told=beside).entries == 1
+    assert Archive(tmp_path).checkpoints(system) == [first]
+    assert faults(tmp_path, system) == []
+    assert export(connection, system, tmp_path).entries == 1
+    with unit_of_work(connection, system, NOW):
+        pass  # a batch without an entry
+    last = checkpoints.take(connection, system, NOW)
+    export(connection, system, tmp_path)
+    assert Archive(tmp_path).checkpoints(system)[-1] == last
+    assert (len(Archive(tmp_path).checkpoints(system)), faults(tmp_path, system)) == (3, [])
