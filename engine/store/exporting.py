@@ -31,6 +31,9 @@ GROUP = 20_480
 bucket reads some of its neighbours' in its first group and its last.
 """
 
+LINE = 16 << 20
+"""Bytes that the longest line between store and archive may have without more room being made."""
+
 DELIMITER, QUOTE = "\x02", "\x01"
 """Of the file between store and archive: an entry's JSON never holds them, so that nothing of it must be quoted."""
 
@@ -237,7 +240,7 @@ def _export_part(connection: Connection, manifest: Manifest, place: Path, upto: 
         tempfile.TemporaryDirectory(dir=place, prefix=arch.WORKING) as folder,
         arch.open_duckdb(arch.MEMORY, spill=folder) as duck,
     ):
-        file = Path(folder) / "part.csv"
+        file, longest = Path(folder) / "part.csv", 0
         with file.open("wb") as opened, connection.cursor() as cursor:
             asked = cursor.copy(
                 """COPY (SELECT stream, seq, system, batch, place,
@@ -248,17 +251,24 @@ def _export_part(connection: Connection, manifest: Manifest, place: Path, upto: 
                 (manifest.system, manifest.batch, upto),
             )
             with asked as copied:
-                for data in copied:
-                    opened.write(data)
-        return write_part(duck, file, manifest, place, first, upto)
+                for line in copied:
+                    longest = max(longest, len(line))
+                    opened.write(line)
+        return write_part(duck, file, manifest, place, first, upto, longest)
 
 
-def write_part(duck: Any, file: Path, manifest: Manifest, place: Path, first: int, upto: int) -> tuple[Manifest, int]:
-    """Turn a CSV of entries, in their order, into Parquet by month, with their steps; the manifest with them."""
+def write_part(
+    duck: Any, file: Path, manifest: Manifest, place: Path, first: int, upto: int, longest: int = 0
+) -> tuple[Manifest, int]:
+    """Turn a CSV of entries, in their order, into Parquet by month, with their steps; the manifest with them.
+
+    `longest` is the length of its longest line, in bytes, where one may be long.
+    """
+    room = max(LINE, longest + 1024)
     duck.execute(
         f"""CREATE OR REPLACE TABLE part AS SELECT * FROM read_csv(?, header = false, columns = {_TYPES},
             delim = '{DELIMITER}', quote = '{QUOTE}', escape = '{QUOTE}', new_line = '\\n', auto_detect = false,
-            max_line_size = 16777216, nullstr = '', force_not_null = ['body'])""",  # noqa: S608 - types of this file
+            max_line_size = {room}, nullstr = '', force_not_null = ['body'])""",  # noqa: S608 - types of this file
         [str(file)],
     )
     files = list(manifest.files)

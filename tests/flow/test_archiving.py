@@ -199,3 +199,10 @@ def test_a_checkpoint_beyond_the_archive_s_end_comes_into_it_with_its_entries(
     export(connection, system, tmp_path)
     assert Archive(tmp_path).checkpoints(system)[-1] == last
     assert (len(Archive(tmp_path).checkpoints(system)), faults(tmp_path, system)) == (3, [])
+
+
+def test_an_entry_of_any_length_is_exported(connection: Connection, system: str, tmp_path: Path) -> None:
+    """Among many that are short; umlauts have more bytes than characters."""
+    note(connection, system, *map(str, range(20)), "ü" * 10_000_000, *map(str, range(20)))
+    assert export(connection, system, tmp_path).entries == 41
+    assert faults(tmp_path, system) == []
