@@ -81,9 +81,7 @@ def page(cursor: Cursor[Any], system: str, after: Place, limit: int) -> tuple[li
     Raises:
         LostPlaceError: not everything that follows the place is still there.
     """
-    log = log_of(cursor, system)
-    if log is None or after.life != log.start.life or not log.start <= after <= log.end:
-        raise LostPlaceError(f"system {system}: what follows {after} is not kept")
+    log = _log_with(cursor, system, after)
     cursor.execute(
         """SELECT id, kind, subject, at, batch, place, body FROM outbound
            WHERE system = %s AND (batch, place) > (%s, %s) ORDER BY batch, place LIMIT %s""",
@@ -93,12 +91,21 @@ def page(cursor: Cursor[Any], system: str, after: Place, limit: int) -> tuple[li
         (Place(after.life, batch, place), name, kind, subject, at, body)
         for name, kind, subject, at, batch, place, body in cursor
     ]
+    # Where each statement sees what was committed before it, some of it may have been pruned in between.
+    _log_with(cursor, system, after)
     events = [
         OutEvent(name, system, kind, subject, at.astimezone(dt.UTC), str(place), msgspec.Raw(body.encode()))
         for place, name, kind, subject, at, body in found
     ]
     last = found[-1][0] if found else after
     return events, last if len(found) == limit else max(last, log.end)
+
+
+def _log_with(cursor: Cursor[Any], system: str, after: Place) -> Log:
+    log = log_of(cursor, system)
+    if log is None or after.life != log.start.life or not log.start <= after <= log.end:
+        raise LostPlaceError(f"system {system}: what follows {after} is not kept")
+    return log
 
 
 def place_of(cursor: Cursor[Any], system: str, event: str) -> Place | None:

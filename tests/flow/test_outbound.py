@@ -197,6 +197,32 @@ def test_what_is_old_and_published_is_pruned(house: House) -> None:
         assert outbound.prune(cursor, house.system, house.clock(), []) == 4, "no feed holds it back"
 
 
+def test_what_is_pruned_while_a_page_is_read_is_not_passed_over(
+    house: House, store_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(house)
+    for number in ("1", "2", "3"):
+        house.invoice(number)
+    start = start_of(house)
+    events, _ = read(house)
+    log_of = outbound.log_of
+    batch = int(events[0].cursor.split(".")[1])
+
+    def then_pruned(cursor: Any, system: str) -> Any:
+        found = log_of(cursor, system)
+        with psycopg.connect(store_dsn, autocommit=True) as own, own.transaction(), own.cursor() as other:
+            other.execute("UPDATE system SET outbound_from = %s WHERE name = %s", (batch, system))
+            other.execute("DELETE FROM outbound WHERE system = %s AND batch <= %s", (system, batch))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbound, "log_of", then_pruned)
+        with pytest.raises(LostPlaceError):
+            read(house, start)
+    later, _ = read(house)
+    assert 0 < len(later) < len(events)
+
+
 def test_documents_are_read_whole(house: House) -> None:
     keep(house)
     paid(house)
