@@ -21,7 +21,8 @@ class TableSpec(msgspec.Struct, frozen=True):
     An `optional` table belongs to a module that the ERP may not have. Of a look-up, only a change in `watched`
     columns re-evaluates documents (page by page, before the stream goes on); a new row does so only where
     `watch_inserts` says it. Rows of a `summed` table add to sums kept for documents; `owner` is the column that names
-    whose, so that a document's rows can be found again.
+    whose, so that a document's rows can be found again. Rows of a table with `personal` hold names or addresses of
+    the customer whose key is in that column (`KEY`: of the row itself).
     """
 
     name: str
@@ -33,6 +34,7 @@ class TableSpec(msgspec.Struct, frozen=True):
     owner: str | None = None
     watch_inserts: bool = False
     watched: tuple[str, ...] = ()
+    personal: str | None = None
 
 
 class Relation(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from engine.model.change import Op, Record, RowChange, SnapshotMark, Transaction
 from engine.ports.rows import KEY
 from engine.ports.source import Resume, SourceBatch
 from engine.rules.policy import Policy
-from engine.store import chores, letters, queries
+from engine.store import chores, letters, privacy, queries
 from engine.store.chores import ChoreKind
 from engine.store.journal_reading import StoredJournal
 from engine.store.letters import Filter, Letter
@@ -290,3 +290,86 @@ def test_rows_that_are_read_again_mend_the_mirror(house: House) -> None:
         chores.ask(work, ChoreKind.READ_AGAIN, ["customer/1", "customer/2"], "me", "they drift")
     assert house.chores.step() == 2
     assert house.names() == {"1": "Uno"}, "the second is not there any more"
+
+
+def erased(store_dsn: str, system: str, customer: str) -> bool:
+    with psycopg.connect(store_dsn, autocommit=True) as own:
+        return privacy.erase(own, system, customer, NOW, TrytonMapping.tables)
+
+
+def test_what_the_erp_says_while_personal_data_is_erased_does_not_come_back(
+    house: House, store_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*given: Any) -> Any:
+        house.take(*streamed("200", 205, party(1, "Uno", 200, Op.UPDATE, "200", bordered=True)))
+        return unit_of_work(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.store.privacy.unit_of_work", meanwhile)
+        assert erased(store_dsn, house.system, "1")
+    assert house.names() == {"1": None, "2": "Two"}
+    house.pipeline = Pipeline(house.connection, house.system, TrytonMapping(), Policy(), lambda: NOW, epoch="log@1")
+    house.take(*streamed("300", 305, party(1, "Uno", 300, Op.UPDATE, "300", bordered=True)))
+    assert house.names() == {"1": None, "2": "Two"}, "the same is not stored again"
+    house.take(*streamed("310", 315, party(1, "Uno Nuovo", 310, Op.UPDATE, "310", bordered=True)))
+    assert house.names() == {"1": "Uno Nuovo", "2": "Two"}
+
+
+def address(key: int, customer: int, street: str) -> dict[str, Any]:
+    return {"id": key, "party": customer, "street_unstructured": street, "city": "Lugano", "postal_code": "6900"}
+
+
+def broken(table: str, key: str | None, payload: str) -> Unreadable:
+    return Unreadable(f"t.public.{table}", "no JSON", payload, key)
+
+
+def test_personal_data_is_erased_from_every_letter_about_the_customer_and_from_no_other(
+    house: House, store_dsn: str
+) -> None:
+    known = RowChange("party_address", "7", Op.CREATE, address(7, 1, "Via Vecchia"), 190, "190", 1_000_000,
+                      bordered=True)  # fmt: skip
+    house.take(*streamed("190", 195, known))
+    its = {
+        "its own row": broken("party_party", '{"id": 1}', message(1, "Secret Name", 200)[:-1]),
+        "with a schema": broken("party_party", '{"schema": {}, "payload": {"id": 1}}', '{"name": "Secret Na'),
+        "of the mirror": broken("party_address", '{"id": 7}', '{"after": {"id": 7, "street_unstructured": "Via Seg'),
+        "new": broken("party_contact_mechanism", '{"id": 9}', '{"after": {"id": 9, "party": 1, "value": "secret@e'),
+        "packed": Unreadable("capture:log:1", "no line", '"{\\"table\\": \\"party_identifier\\", \\"party\\": 1, '),
+        "by its name": Unreadable("capture:log:2", "no line", '{"name": "One", '),
+    }
+    others = [
+        broken("party_party", '{"id": 2}', message(2, "Oneness", 201)[:-1]),
+        broken("party_party", '{"id": 11}', '{"name": "Eleven", '),
+        broken("party_address", '{"id": 1}', '{"after": {"id": 1, "party": 2, "street_unstructured": "Via Altra'),
+        broken("party_address", '{"id": 8}', '{"after": {"id": 8, "party": 12, "street_unstructured": "Via Altra'),
+        broken("sale_sale", '{"id": 1}', '{"after": {"id": 1, "party": 1, "state'),
+    ]
+    house.take(*streamed("9", 205, *its.values(), *others))
+    first = house.letters()[0]
+    with unit_of_work(house.connection, house.system, NOW) as work:
+        letters.edit(work, first.id, message(1, "Secret Name", 200), "me", "cut off")
+    house.take(*streamed("210", 215, party(1, None, 210, Op.UPDATE, "210", bordered=True)))
+    assert erased(store_dsn, house.system, "1")
+    kept = house.letters()
+    assert [one.payload for one in kept] == [""] * len(its) + [one.payload for one in others] + [""]
+    with house.connection.cursor() as cursor:
+        assert [old["payload"] for old in letters.versions(cursor, first.id)] == [""]
+    house.take(*streamed("220", 225, its["with a schema"]))
+    assert "Secret" not in "".join(one.payload for one in house.letters()), "the same message again"
+    assert house.letters()[1].times == 2
+    house.take(*streamed("230", 235, broken("party_party", '{"id": 1}', "Another Name")))
+    assert house.letters()[-1].payload == "Another Name"
+    said = len(house.choices())
+    assert erased(store_dsn, house.system, "1")
+    assert (house.letters()[-1].payload, len(house.choices())) == ("", said + 1)
+    assert erased(store_dsn, house.system, "1")
+    assert len(house.choices()) == said + 1, "nothing was left to erase"
+
+
+def test_a_customer_that_could_never_be_read_is_erased_from_its_letters(house: House, store_dsn: str) -> None:
+    house.take(*streamed("9", 205, broken("party_party", '{"id": 3}', message(3, "Secret Name", 200)[:-1])))
+    assert not erased(store_dsn, house.system, "4")
+    assert erased(store_dsn, house.system, "3")
+    assert [one.payload for one in house.letters()] == [""]
+    assert house.choices() == [{"erased": "customer/3#0"}]
+    assert not erased(store_dsn, house.system, "3")

@@ -157,8 +157,8 @@ def test_personal_data_is_erased_and_every_chain_stays_valid(
     bodies = connection.execute("SELECT body FROM journal WHERE system = %s", (SYSTEM,)).fetchall()
     assert len(name) > 3
     assert all(name not in body for (body,) in bodies)
-    assert privacy.erase(connection, SYSTEM, key, NOW)
-    assert not privacy.erase(connection, SYSTEM, "no such customer", NOW)
+    assert privacy.erase(connection, SYSTEM, key, NOW, TrytonMapping.tables)
+    assert not privacy.erase(connection, SYSTEM, "no such customer", NOW, TrytonMapping.tables)
     kept = connection.execute("SELECT data::text FROM personal WHERE system = %s AND key = %s", (SYSTEM, key))
     assert name not in str(kept.fetchall())
     with psycopg.connect(store_dsn) as reading:
