@@ -87,7 +87,7 @@ def _document_letters(cursor: Cursor[Any], system: str, customer: str) -> list[i
 
 
 def _change_letters(
-    cursor: Cursor[Any], system: str, customer: str, name: str | None, tables: Iterable[TableSpec]
+    cursor: Cursor[Any], system: str, customer: str, name: object, tables: Iterable[TableSpec]
 ) -> Iterator[int]:
     """The letters about a change of the customer's personal rows, or that hold its name, as far as they can be told.
 
@@ -129,10 +129,13 @@ def _names(text: str, column: str, customer: str) -> bool:
     return re.search(said, text) is not None
 
 
-def _holds_name(text: str, name: str | None) -> bool:
-    """Whether the name stands there as words of their own, escaped or not."""
-    spelled = {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]} if name else set()
-    return any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", text) for one in spelled if one)
+def _holds_name(text: str, name: object) -> bool:
+    """Whether the name stands there, escaped or not; one of a single word only as a value of its own."""
+    if not isinstance(name, str) or not name.strip():
+        return False
+    spelled = {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
+    before, behind = (r"(?<!\w)", r"(?!\w)") if " " in name else (r'"', r'\\*"(?!\s*:)')
+    return any(re.search(f"{before}{re.escape(one)}{behind}", text) for one in spelled)
 
 
 def _values(key: str | None) -> list[str]:

@@ -134,3 +134,14 @@ def test_a_document_s_rows_are_not_edited(system: str, connection: Connection) -
     refused = call("edit", str(letter["id"]), "--payload", "-", "--why", "w", stdin="{}\n\n1")
     assert refused.exit_code == 1
     assert "the ERP's word" in refused.stderr
+
+
+def test_personal_data_is_erased_from_letters(system: str, connection: Connection) -> None:
+    bad_changes(connection, system, 2)
+    erase = ("privacy", "erase", "2", "--system", system)
+    done = CliRunner().invoke(cli, erase)
+    assert (done.exit_code, done.stdout) == (0, f"personal data of customer 2 is erased in {system}\n")
+    first, second = (json.loads(call("show", str(one["id"]), "--json").stdout) for one in listed(system))
+    assert ("Party 1" in first["payload"], second["payload"]) == (True, "")
+    again = CliRunner().invoke(cli, erase)
+    assert (again.exit_code, "no personal data" in again.output) == (1, True)

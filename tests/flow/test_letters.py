@@ -373,3 +373,19 @@ def test_a_customer_that_could_never_be_read_is_erased_from_its_letters(house: H
     assert [one.payload for one in house.letters()] == [""]
     assert house.choices() == [{"erased": "customer/3#0"}]
     assert not erased(store_dsn, house.system, "3")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "holds"),
+    [
+        ("Ann Lee", 'told by Ann Lee, "', True),
+        ("Ann Lee", '{"name": "Joann Lee"}', False),
+        ("Lée", '{"name": "L\\u00e9e"}', True),
+        ("Lée", '"{\\"name\\": \\"Lée\\", ', True),
+        ("after", '{"after": {"name": "Ann', False),
+        ("Ann", '{"name": "Ann Lee"}', False),
+        (None, '{"name": null}', False),
+    ],
+)
+def test_a_name_is_found_in_what_could_not_be_read(name: str | None, text: str, holds: bool) -> None:
+    assert privacy._holds_name(text, name) is holds
