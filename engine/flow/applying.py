@@ -15,12 +15,12 @@ import structlog
 from psycopg import Cursor
 
 from engine.flow.assembly import Telling, event_of, take_telling, view_for
-from engine.flow.batch import Batch, net_changes
+from engine.flow.batch import UNREADABLE, Batch, cannot_be_read, net_changes
 from engine.flow.closure import Relations, Root
 from engine.flow.neighbourhood import Neighbourhood
 from engine.flow.parking import Parking
 from engine.flow.recall import Recall
-from engine.model.change import Op, Position, Unit
+from engine.model.change import Op, Position, RowChange, Unit
 from engine.model.documents import DocumentKind, Paper
 from engine.ports.mapping import ErpMapping, TableSpec
 from engine.rules.policy import Policy
@@ -96,7 +96,7 @@ class Applier:
         tellings = []
         for unit in known:
             touched = dict.fromkeys((*batch.apply(unit), *roots))
-            tellings.append(Telling(unit.tx, unit.commit, batch.assemble(touched), self._papers(unit)))
+            tellings.append(Telling(unit.tx, unit.commit, batch.assemble(touched), self._papers(work, unit)))
         self._decide(work, tellings)
         mirror.save_entries(work.cursor, self._system, batch.after, batch.before, self.relations.related)
         self._near.wrote(work.batch)
@@ -122,11 +122,31 @@ class Applier:
             self._restart_sums(work)
         self.apply(work, [unit], [root], late=True)
 
-    def _papers(self, unit: Unit) -> list[Paper]:
-        tables = self._mapping.papers
-        last = {(c.table, c.key): c for c in unit.changes if c.table in tables and c.op is not Op.DELETE}
-        read = (self._mapping.read_paper(table, key, change.row) for (table, key), change in last.items())
-        return [paper for paper in read if paper is not None]
+    def read_paper_again(self, work: Work, table: str, key: str, commit: int) -> None:
+        """Read an order or an entry from the mirror as it stands, and decide on what is new."""
+        entry = mirror.load_entries(work.cursor, self._system, [(table, key)]).get((table, key))
+        gone = entry is None or entry.deleted
+        change = RowChange(table, key, Op.DELETE if gone else Op.READ, entry.row if entry else {}, commit, None, 0)
+        unit = Unit(f"again:{work.batch}", commit, 0, (change,))
+        papers = self._papers(work, unit, retried=True)
+        if papers:
+            self._decide(work, [Telling(unit.tx, commit, papers=papers)], retried=True)
+
+    def _papers(self, work: Work, unit: Unit, *, retried: bool = False) -> list[Paper]:
+        """The orders and entries that its rows tell of; a row that cannot be read is kept as a letter."""
+        last = {(c.table, c.key): c for c in unit.changes if c.table in self._mapping.papers}
+        papers: list[Paper] = []
+        for (table, key), change in last.items():
+            name, trouble = f"{table}/{key}", None
+            if change.op is not Op.DELETE:
+                try:
+                    paper = self._mapping.read_paper(table, key, change.row)
+                except UNREADABLE as error:
+                    trouble = cannot_be_read(table, key, error)
+                else:
+                    papers += [paper] if paper is not None else []
+            self.parking.take_paper(work, name, trouble, {table: {key: change.row}}, retried=retried)
+        return papers
 
     def _only_captured(self, unit: Unit) -> Unit:
         if all(change.table in self._specs for change in unit.changes):
@@ -169,7 +189,7 @@ class Applier:
             after[name] = MirrorEntry(entry.row, entry.position, entry.deleted, unit.snapshot)
         mirror.save_entries(work.cursor, self._system, after, before, self.relations.related)
         self._near.forget()
-        papers = self._papers(msgspec.structs.replace(unit, changes=tuple(news)))
+        papers = self._papers(work, msgspec.structs.replace(unit, changes=tuple(news)))
         if papers:
             self._decide(work, [Telling(unit.tx, unit.commit, papers=papers)])
         if unit.completes and unit.snapshot is not None:

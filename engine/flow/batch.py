@@ -21,7 +21,7 @@ from engine.ports.rows import natural
 from engine.store import mirror
 from engine.store.mirror import MirrorEntry
 
-_UNREADABLE = (MappingError, ColumnError, KeyError, TypeError)
+UNREADABLE = (MappingError, ColumnError, KeyError, TypeError)
 """What a mapping may raise about rows that it cannot understand: a column missing, or of another type."""
 
 
@@ -91,8 +91,9 @@ class Batch:
         for root in roots:
             try:
                 told.append(Told(root, self._mapping.assemble(*root, self.rows, self._near.sums[root])))
-            except _UNREADABLE as error:
-                told.append(Told(root, None, _sentence(root, error), self._relations.rows_of(root, self.rows)))
+            except UNREADABLE as error:
+                why = cannot_be_read(*root, error)
+                told.append(Told(root, None, why, self._relations.rows_of(root, self.rows)))
         return told
 
     def sums_to_save(self) -> list[tuple[Root, str, Decimal]]:
@@ -140,7 +141,7 @@ class Batch:
         """What a row adds to which sums; nothing when it cannot be read: its documents say so themselves."""
         try:
             return [((a.kind, a.key), a) for a in self._mapping.amounts(table, row, self.rows)]
-        except _UNREADABLE:
+        except UNREADABLE:
             return []
 
     def _change_sums(self, table: str, old: Row | None, new: Row | None) -> None:
@@ -171,6 +172,7 @@ def _whole_row(change: RowChange, old: Row | None) -> Row:
     return {**change.row, **{column: (old or {}).get(column) for column in change.unavailable}}
 
 
-def _sentence(root: Root, error: Exception) -> str:
+def cannot_be_read(kind: str, key: str, error: Exception) -> str:
+    """What a mapping raised, as a sentence."""
     detail = f"column {error} is missing" if isinstance(error, KeyError) else str(error)
-    return f"{root[0]} {root[1]} cannot be read: {detail}"
+    return f"{kind} {key} cannot be read: {detail}"

@@ -132,14 +132,17 @@ class Chores:
         kind, _, key = (letter.document or "").partition("/")
 
         def note(work: Work) -> None:
-            # Assembling has closed the letter where the document could be read.
+            # Reading it has closed the letter where it could be read.
             still = letters.find(work.cursor, Filter(system=self._system, ids=(letter.id,)))
             if still:
                 chores.end(work, chore.id, "failed", still[0].reason)
             else:
                 chores.end(work, chore.id, "done", "it could be read again")
 
-        self._pipeline.assemble_again([(DocumentKind(kind), key)], note)
+        if kind in set(DocumentKind):
+            self._pipeline.assemble_again([(DocumentKind(kind), key)], note)
+        else:
+            self._pipeline.read_paper_again(kind, key, note)
 
     def _retry_change(self, chore: Chore, letter: Letter) -> None:
         if self._read_again is None:

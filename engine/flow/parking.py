@@ -12,7 +12,7 @@ import structlog
 
 from engine.flow.batch import Told
 from engine.model.canonical import canonical_bytes
-from engine.model.change import Unreadable
+from engine.model.change import Row, Unreadable
 from engine.store import letters
 from engine.store.letters import LetterKind
 from engine.store.unit import Unit as Work
@@ -37,6 +37,7 @@ class Parking:
         self._most_letters = most_letters
         self._records_in_a_row = 0
         self._documents_in_a_row = 0
+        self._papers_in_a_row = 0
         self._lettered = set(lettered)
 
     def take_record(self, work: Work, item: Unreadable) -> None:
@@ -87,6 +88,32 @@ class Parking:
         healed = readable & self._lettered
         letters.heal(work.cursor, self._system, work.now, healed)
         self._lettered -= healed
+
+    def take_paper(
+        self, work: Work, name: str, trouble: str | None, rows: dict[str, dict[str, Row]], *, retried: bool = False
+    ) -> None:
+        """Keep the row of an order or an entry that could not be read; one that can be needs its letter no more.
+
+        `name` is its table and key. These are a series of their own.
+
+        Raises:
+            BrakeError: it is one too many.
+        """
+        if trouble is None:
+            self._papers_in_a_row = 0 if not retried else self._papers_in_a_row
+            if name in self._lettered:
+                letters.heal(work.cursor, self._system, work.now, [name])
+                self._lettered.discard(name)
+            return
+        self._papers_in_a_row += not retried
+        self._keep(work, LetterKind.DOCUMENT, "mapping", trouble, canonical_bytes(rows).decode(), document=name)
+        self._lettered.add(name)
+        log.warning("row kept that cannot be read", system=self._system, row=name, reason=trouble)
+        if self._papers_in_a_row > self._brake:
+            raise BrakeError(
+                f"system {self._system}: more than {self._brake} orders or entries in a row could not be read, the "
+                f"last {name}: {trouble}; mend the mapping or the ERP's tables, then start again: nothing is lost"
+            )
 
     def _keep(self, work: Work, kind: LetterKind, origin: str, reason: str, payload: str, **more: Any) -> None:
         letters.keep(work.cursor, self._system, work.now, kind, origin=origin, reason=reason, payload=payload, **more)

@@ -141,6 +141,13 @@ class Pipeline:
             self._applier.assemble_again(work, roots, self._position.commit)
             note(work)
 
+    def read_paper_again(self, table: str, key: str, note: Callable[[Work], None]) -> None:
+        """Read an order or an entry from the mirror as it stands, and decide on what is new."""
+        self.catch_up()
+        with self.work() as work:
+            self._applier.read_paper_again(work, table, key, self._position.commit)
+            note(work)
+
     def _start_epoch(self, before: StoredPosition | None, epoch: str) -> None:
         """A log begins. Where another one was read before, its positions say nothing about those of the new one:
         what is mirrored counts as older than anything it tells; its snapshot replaces it and buries the rest.

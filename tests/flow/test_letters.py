@@ -226,6 +226,39 @@ def test_too_many_documents_in_a_row_stop_the_source(connection: Connection) -> 
     assert len(house.letters()) == 3, "nothing of that batch is kept, it comes again"
 
 
+def sale(key: int, lsn: int, op: Op = Op.CREATE, **values: Any) -> RowChange:
+    row = {"id": key, "number": f"S{key}", "create_date": 1, "write_date": None, **values}
+    return RowChange("sale_sale", str(key), op, row, lsn, f"{lsn // 10}0", 1_000_000, bordered=True)
+
+
+def test_an_order_that_cannot_be_read_is_kept_and_the_stream_goes_on(house: House) -> None:
+    house.take(*streamed("200", 205, sale(1, 200), sale(2, 201), party(1, "Uno", 202, Op.UPDATE, "200", bordered=True)))
+    assert house.names()["1"] == "Uno"
+    told = [(letter.kind, letter.document, letter.reason) for letter in house.letters()]
+    assert told[0] == ("document", "sale_sale/1", "sale_sale 1 cannot be read: column 'state' is missing")
+    assert json.loads(house.letters()[0].payload) == {"sale_sale": {"1": sale(1, 200).row}}
+    assert house.retry(house.letters()[0]) == ("failed", told[0][2])
+    house.restart()
+    house.take(*streamed("210", 215, sale(1, 210, Op.UPDATE, state="draft"), sale(2, 211, Op.DELETE)))
+    assert house.letters() == []
+    assert len(house.letters("healed")) == 2
+
+
+def test_an_order_is_read_again_after_the_mapping_was_mended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.take(*streamed("200", 205, sale(1, 200)))
+    monkeypatch.setattr(TrytonMapping, "read_paper", lambda *_: None)
+    assert house.retry(house.letters()[0]) == ("done", "it could be read again")
+    assert house.letters() == []
+
+
+def test_too_many_orders_in_a_row_stop_the_source(connection: Connection) -> None:
+    house = House(connection, "brake-orders", brake=3)
+    house.snapshot("One")
+    house.take(*streamed("200", 210, *(sale(n, 200 + n) for n in range(1, 4))))
+    with pytest.raises(BrakeError, match=r"more than 3 orders or entries in a row.*sale_sale/4"):
+        house.take(*streamed("220", 230, sale(4, 220)))
+
+
 def test_more_open_letters_than_are_allowed_stop_the_source(connection: Connection) -> None:
     house = House(connection, "brake-letters", most_letters=2)
     house.snapshot("One")
