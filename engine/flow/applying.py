@@ -83,26 +83,44 @@ class Applier:
         self._near.forget()
         self._recall.forget()
 
-    def apply(self, work: Work, units: Sequence[Unit], roots: Sequence[Root] = (), *, late: bool = False) -> None:
-        """Apply transactions; `roots` are assembled also where nothing touches them.
+    def apply(self, work: Work, units: Sequence[Unit]) -> None:
+        """Apply transactions."""
+        self._apply(work, units)
+
+    def retry(self, work: Work, unit: Unit) -> int:
+        """Apply changes that could not be read when they came; how many rows they changed."""
+        return self._apply(work, [unit], late=True, retried=True)
+
+    def _apply(
+        self,
+        work: Work,
+        units: Sequence[Unit],
+        roots: Sequence[Root] = (),
+        *,
+        late: bool = False,
+        retried: bool = False,
+    ) -> int:
+        """Apply units; `roots` are assembled also where nothing touches them. Gives how many rows changed.
 
         `late`: they come by another way than the stream, and what rests on them may have been read without them.
         """
         known = [net_changes(self._only_captured(unit)) for unit in units]
         if not roots and not any(unit.changes for unit in known):
-            return
+            return 0
         batch = self._batch(work)
         batch.load(known, roots)
         tellings = []
         for unit in known:
-            touched = dict.fromkeys((*batch.apply(unit), *roots))
-            tellings.append(Telling(unit.tx, unit.commit, batch.assemble(touched), self._papers(work, unit)))
+            touched = dict.fromkeys((*batch.apply(unit, retried=retried), *roots))
+            papers = self._papers(work, unit) if batch.after or not retried else []
+            tellings.append(Telling(unit.tx, unit.commit, batch.assemble(touched), papers))
         self._decide(work, tellings)
         mirror.save_entries(work.cursor, self._system, batch.after, batch.before, self.relations.related)
         self._near.wrote(work.batch)
         sums.save_sums(work.cursor, self._system, batch.sums_to_save())
         if any(self._specs[table].lookup for table, _ in batch.after):
             self._note_lookups(work, known, batch, late=late)
+        return len(batch.after)
 
     def assemble_again(self, work: Work, roots: Sequence[Root], commit: int) -> None:
         """Assemble these documents from the mirror as it stands, and decide on what is new."""
@@ -120,7 +138,7 @@ class Applier:
         mirror.rewrite_refs(work.cursor, self._system, keys, self.relations.related)
         if self._owners(root) or self._sums_are_in_doubt(work, unit):
             self._restart_sums(work)
-        self.apply(work, [unit], [root], late=True)
+        self._apply(work, [unit], [root], late=True)
 
     def read_paper_again(self, work: Work, table: str, key: str, commit: int) -> None:
         """Read an order or an entry from the mirror as it stands, and decide on what is new."""

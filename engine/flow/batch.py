@@ -70,14 +70,15 @@ class Batch:
         owed = {root: None for table, _, row in images for root, _ in self._amounts(table, row)}
         near.reach(self._cursor, images, [*roots, *owed])
 
-    def apply(self, unit: Unit) -> list[Root]:
+    def apply(self, unit: Unit, *, retried: bool = False) -> list[Root]:
         """Bring the rows to where this unit leaves them; returns the documents that it touches, in order.
 
-        A change that the mirror has seen already, or that is older than what it knows, changes nothing.
+        A change that the mirror has seen already, or that is older than what it knows, changes nothing. Of one that
+        is `retried` nobody knows the commit any more: its own place in the log says what it is older than.
         """
         images: list[Image] = []
         for change in unit.changes:
-            self._apply_change(unit, change, images)
+            self._apply_change(unit, change, images, retried=retried)
         touched = self._relations.touched_roots(images, self.rows)
         touched.update(dict.fromkeys(self._unit_sums))
         self._unit_sums.clear()
@@ -100,13 +101,15 @@ class Batch:
         """Every sum that is different now."""
         return [(root, measure, self._near.sums[root][measure]) for root, measure in sorted(self.changed_sums)]
 
-    def _apply_change(self, unit: Unit, change: RowChange, images: list[Image]) -> None:
+    def _apply_change(self, unit: Unit, change: RowChange, images: list[Image], *, retried: bool) -> None:
         """Take one change in; adds to `images` the rows from which the documents that it touches are found."""
         table, key = name = (change.table, change.key)
         known = self._near.known[name]
         commit = unit.commit if change.bordered or unit.snapshot else change.lsn
         if known is not None:
             at = known.position
+            if retried:
+                commit = max(commit, at.commit)
             if commit < at.commit or (commit == at.commit and change.lsn <= at.lsn):
                 return
         old = None if known is None or known.deleted else known.row

@@ -98,7 +98,7 @@ class Chores:
         del self._surveyed[chore.id]
         told = f"{len(survey.unit.changes)} rows read at position {survey.unit.commit}"
         unit = msgspec.structs.replace(survey.unit, tx=f"reread:{chore.id}")
-        self._pipeline.mend(unit, lambda work: chores.end(work, chore.id, "done", told), reread=root)
+        self._pipeline.reread(unit, root, lambda work: chores.end(work, chore.id, "done", told))
         log.info("rows were read again", system=self._system, document=chore.subject, told=told)
         return True
 
@@ -163,11 +163,13 @@ class Chores:
         row = msgspec.structs.replace(record, bordered=False, snapshot=SnapshotMark.NONE)
         unit = Unit(f"letter:{letter.id}", row.lsn, row.source_us, (row,))
 
-        def note(work: Work) -> None:
+        def note(work: Work, new: int) -> None:
+            subject = f"{row.table} {row.key}"
+            told = f"{subject} was applied" if new else f"what is known of {subject} is newer: nothing was changed"
             letters.close(work, [letter.id], "retried", chore.asked_by, chore.why)
-            chores.end(work, chore.id, "done", f"{row.table} {row.key} was applied")
+            chores.end(work, chore.id, "done", told)
 
-        self._pipeline.mend(unit, note)
+        self._pipeline.retry(unit, note)
 
     def _close(self, chore: Chore, letter: Letter, told: str) -> None:
         with self._pipeline.work() as work:

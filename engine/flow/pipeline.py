@@ -119,18 +119,25 @@ class Pipeline:
         """What else than its relations leads to a document's rows: whose sums they are part of."""
         return self._applier.wanted(root)
 
-    def mend(self, unit: Unit, note: Callable[[Work], None], *, reread: Root | None = None) -> None:
-        """Apply rows that came by another way than the stream, each with the position that it has in it.
+    def retry(self, unit: Unit, note: Callable[[Work, int], None]) -> None:
+        """Apply changes that could not be read when they came, each with the position that it has in the stream.
 
         What the stream has told since is newer and stays. The stream's own position does not move. `note` is called
-        in the same unit of work. With `reread` these are all rows of that document.
+        in the same unit of work, with how many rows are other than before.
         """
         self.catch_up()
         with self.work() as work:
-            if reread is None:
-                self._applier.apply(work, [unit], late=True)
-            else:
-                self._applier.reread(work, unit, reread)
+            note(work, self._applier.retry(work, unit))
+        self.catch_up()
+
+    def reread(self, unit: Unit, root: Root, note: Callable[[Work], None]) -> None:
+        """Apply all rows of a document, read by another way than the stream, as of one position in it.
+
+        What the stream has told since is newer and stays, like with `retry`.
+        """
+        self.catch_up()
+        with self.work() as work:
+            self._applier.reread(work, unit, root)
             note(work)
         self.catch_up()
 

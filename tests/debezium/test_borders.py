@@ -20,7 +20,7 @@ def given(merge: Merge, *changes: Record, drained: bool = False) -> list[Any]:
 
 
 def test_an_end_that_runs_ahead_waits_for_the_whole_snapshot() -> None:
-    """The brokers of the changes may be slow in the midst of it; a worker that starts anew knows that it was there."""
+    """The brokers of the changes may be slow in the midst of it; a worker that starts anew knows of it."""
     merge = Merge(None)
     first, last = row(1, 100, mark=SnapshotMark.ROW), row(2, 100, mark=SnapshotMark.LAST)
     assert given(merge, first) == [first]

@@ -170,8 +170,32 @@ def test_a_change_that_is_retried_late_does_not_undo_what_came_after_it(house: H
     broken = Unreadable("t.public.party_party", "no JSON", message(1, "Uno", 200), '{"id": 1}')
     house.take(*streamed("9", 205, broken))
     house.take(*streamed("10", 225, party(1, "Eins", 220, Op.UPDATE, "10", bordered=True)))
-    assert house.retry(house.letters()[0])[0] == "done"
+    told = "what is known of party_party 1 is newer: nothing was changed"
+    assert house.retry(house.letters()[0]) == ("done", told)
     assert house.names()["1"] == "Eins"
+
+
+def test_a_change_that_is_retried_late_goes_over_an_earlier_one_of_its_own_transaction(house: House) -> None:
+    broken = Unreadable("t.public.party_party", "no JSON", message(1, "Last", 201), '{"id": 1}')
+    first = party(1, "First", 200, Op.UPDATE, "9", bordered=True)
+    house.take(*streamed("9", 205, first, broken))
+    assert house.retry(house.letters()[0]) == ("done", "party_party 1 was applied")
+    assert house.names()["1"] == "Last"
+    house.restart()
+    house.take(*streamed("9", 205, first, broken))
+    house.take(*streamed("10", 225, party(2, "Zwei", 220, Op.UPDATE, "10", bordered=True)))
+    assert house.names() == {"1": "Last", "2": "Zwei"}
+
+
+def test_an_order_that_is_retried_late_tells_nothing_that_is_over(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Unreadable("t", "no JSON", "{", '{"id": 1}')
+    house.take(*streamed("9", 205, broken))
+    house.take(*streamed("210", 215, sale(1, 210, state="done")))
+    house.chores._read_again = lambda _: sale(1, 200, state="draft")
+    monkeypatch.setattr(TrytonMapping, "read_paper", lambda *_: pytest.fail("it was read"))
+    assert house.retry(house.letters()[0])[0] == "done"
 
 
 def test_the_same_message_again_is_the_same_letter_and_a_dropped_one_is_kept_on_record(house: House) -> None:
@@ -232,7 +256,8 @@ def sale(key: int, lsn: int, op: Op = Op.CREATE, **values: Any) -> RowChange:
 
 
 def test_an_order_that_cannot_be_read_is_kept_and_the_stream_goes_on(house: House) -> None:
-    house.take(*streamed("200", 205, sale(1, 200), sale(2, 201), party(1, "Uno", 202, Op.UPDATE, "200", bordered=True)))
+    uno = party(1, "Uno", 202, Op.UPDATE, "200", bordered=True)
+    house.take(*streamed("200", 205, sale(1, 200), sale(2, 201), uno))
     assert house.names()["1"] == "Uno"
     told = [(letter.kind, letter.document, letter.reason) for letter in house.letters()]
     assert told[0] == ("document", "sale_sale/1", "sale_sale 1 cannot be read: column 'state' is missing")
