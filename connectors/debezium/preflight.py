@@ -17,6 +17,11 @@ from engine.ports.errors import SourceRefused
 from engine.ports.finding import Finding, Grade
 
 _FULL = "REPLICA IDENTITY FULL"
+_WITH_ROW_FILTERS = 150_000
+_LEFT_OUT = (
+    "for what was left out while this was read, take a new snapshot (`arsync run --new-epoch`); before, let the "
+    "publication's owner run: "
+)
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -118,7 +123,9 @@ def publication_mode(server: psycopg.Connection[Any], options: Options, tables: 
     """
     name = str(options.publication)
     row = server.execute(
-        "SELECT pg_has_role(pubowner, 'USAGE') FROM pg_publication WHERE pubname = %s", [name]
+        "SELECT pg_has_role(pubowner, 'USAGE'), pubinsert AND pubupdate AND pubdelete AND pubtruncate"
+        " FROM pg_publication WHERE pubname = %s",
+        [name],
     ).fetchone()
     owned = _owned(server)
     foreign = [table for table in tables if table not in owned]
@@ -131,7 +138,13 @@ def publication_mode(server: psycopg.Connection[Any], options: Options, tables: 
         raise SourceRefused(
             f"{options.user} cannot make the publication {name}: {why}", f"let the owner run: {statement}"
         )
-    if row[0] and not foreign:
+    owns, publishes_all = row
+    if not publishes_all:
+        raise SourceRefused(
+            f"the publication {name} does not publish every insert, update, delete and truncate",
+            f"{_LEFT_OUT}ALTER PUBLICATION {quoted(name)} SET (publish = 'insert, update, delete, truncate')",
+        )
+    if owns and not foreign:
         return "filtered"
     held = server.execute(
         "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s", [name]
@@ -142,7 +155,26 @@ def publication_mode(server: psycopg.Connection[Any], options: Options, tables: 
             f"the publication {name} lacks {', '.join(missing)}",
             f"let its owner run: ALTER PUBLICATION {quoted(name)} ADD TABLE {', '.join(map(quoted, missing))}",
         )
+    _refuse_row_filters(server, name, tables)
     return "disabled"
+
+
+def _refuse_row_filters(server: psycopg.Connection[Any], name: str, tables: Sequence[str]) -> None:
+    """A row that the publication leaves out is never told, and nobody would know."""
+    if server.info.server_version < _WITH_ROW_FILTERS:
+        return
+    rows = server.execute(
+        "SELECT schemaname || '.' || tablename FROM pg_publication_tables"
+        " WHERE pubname = %s AND rowfilter IS NOT NULL",
+        [name],
+    )
+    filtered = sorted({held for (held,) in rows} & set(tables))
+    if filtered:
+        listed, alter = ", ".join(map(quoted, filtered)), f"ALTER PUBLICATION {quoted(name)}"
+        raise SourceRefused(
+            f"the publication {name} leaves out rows of {', '.join(filtered)}: it has a row filter (WHERE)",
+            f"{_LEFT_OUT}{alter} DROP TABLE {listed}; {alter} ADD TABLE {listed}",
+        )
 
 
 def _owned(server: psycopg.Connection[Any]) -> set[str]:

@@ -21,6 +21,9 @@ import pytest
 
 from connectors.debezium.embedded import EmbeddedSource
 from connectors.debezium.embedded import open_embedded as open_source
+from connectors.debezium.preflight import publication_mode
+from connectors.debezium.server import connection
+from connectors.debezium.settings import read_options
 from engine.flow.units import Grouper
 from engine.model.change import Record, RowChange, SnapshotMark, TransactionEnd
 from engine.ports.errors import SourceError, SourceRefused
@@ -288,6 +291,27 @@ def test_a_login_that_owns_nothing_needs_a_publication(erp: Erp) -> None:
             take(source, ended)
     finally:
         erp.cluster.ensure_role("guest", password=PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("invoice, \"invoice-line\" WITH (publish = 'insert, update')", "theirs does not publish every"),
+        ('invoice WHERE (id < 21), "invoice-line"', "theirs leaves out rows of public.invoice: "),
+    ],
+)
+def test_a_publication_that_leaves_something_out_is_refused(erp: Erp, made: str, words: str) -> None:
+    erp.ask("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest")
+    erp.run(
+        'ALTER TABLE invoice REPLICA IDENTITY FULL; ALTER TABLE "invoice-line" REPLICA IDENTITY FULL',
+        f"CREATE PUBLICATION theirs FOR TABLE {made}",
+    )
+    options, tables = read_options(erp.setup(user="guest", publication="theirs")), erp.setup().tables
+    with connection(options) as server:
+        with pytest.raises(SourceRefused, match=words) as refusal:
+            publication_mode(server, options, tables)
+        erp.run(str(refusal.value).rsplit("run: ", 1)[1])
+        assert publication_mode(server, options, tables) == "disabled"
 
 
 def test_a_server_without_logical_log_is_refused(tmp_path: Path) -> None:
