@@ -28,7 +28,7 @@ class Parking:
     """One pipeline's count of what it could not process."""
 
     def __init__(self, system: str, brake: int, most_letters: int, lettered: Iterable[str]) -> None:
-        """More than `brake` in a row, or more than `most_letters` open letters, stop the source.
+        """More than `brake` in a row, or more than `most_letters` open letters about them, stop the source.
 
         `lettered`: the documents, as `kind/key`, about which a letter is open.
         """

@@ -141,9 +141,10 @@ def open_documents(cursor: Cursor[Any], system: str) -> list[str]:
 
 
 def count_open(cursor: Cursor[Any], system: str) -> int:
-    """How many letters wait for somebody."""
+    """How many letters wait for somebody about what the ERP tells; what the AR side sends says nothing about that."""
     row = cursor.execute(
-        "SELECT count(*) FROM dead_letter WHERE system = %s AND state = 'open'", (system,)
+        "SELECT count(*) FROM dead_letter WHERE system = %s AND state = 'open' AND kind = ANY(%s)",
+        (system, [LetterKind.CHANGE, LetterKind.DOCUMENT]),
     ).fetchone()
     return int(row[0]) if row else 0
 
