@@ -85,12 +85,14 @@ class Pipeline:
     def settle(self, *, ended: bool = False) -> None:
         """The source is quiet: close the transactions whose end nobody announces, and note that nothing else was to
         be told. Only a sign of life that came through the log shows that; one that has `ended` tells nothing more.
+        Of a transaction that has come in part the rest is still to be told, though the ERP has committed it.
         """
         units = list(self._grouper.settle())
         if units:
             self._grouper.emitted = True
             self._finish(list(units), self._position.resume)
-        until = self._clock() if ended else self._alive
+        alive = None if self._grouper.midway else self._alive
+        until = self._clock() if ended else alive
         known = self._position.told_until
         if until is not None and self._position.whole and (known is None or known < until):
             moved = msgspec.structs.replace(self._position, told_until=until)

@@ -115,6 +115,12 @@ class Grouper:
         """The source has been quiet: a transaction whose end nobody announces is taken for complete."""
         yield from self._close_all_loose()
 
+    @property
+    def midway(self) -> bool:
+        """Whether a part of a transaction has come. A begin alone may be the repeat of one that was read."""
+        told = any(entry.rows or entry.unreadable or entry.end is not None for entry in self._open.values())
+        return told or bool(self._held or self._loose)
+
     def pending(self) -> list[Record]:
         """Every record of every open transaction, in an order that rebuilds this state."""
         records = [record for tx, open_ in self._open.items() for record in open_.records(tx)]

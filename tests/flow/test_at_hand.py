@@ -19,7 +19,7 @@ from engine.flow.intake import submit
 from engine.flow.neighbourhood import Neighbourhood
 from engine.flow.pipeline import Pipeline
 from engine.flow.recall import Recall, Recent
-from engine.model.change import Op, RowChange, SnapshotMark, Unreadable
+from engine.model.change import Op, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unreadable
 from engine.model.intents import RaiseDispute
 from engine.ports.source import SourceBatch
 from engine.rules.policy import Policy
@@ -246,3 +246,19 @@ def test_a_line_counts_whose_account_could_be_read_later_only(connection: Connec
     house.take(*streamed("11", 215, line(7, 2, 210, "11")))
     assert house.retry(house.letters()[0])[0] == "done"
     assert receivable(house) == ["100.00"]
+
+
+def test_a_sign_of_life_in_the_midst_of_a_transaction_does_not_say_that_all_is_told(connection: Connection) -> None:
+    house = House(connection, "told-midway")
+    house.snapshot("One", "Two")
+    before = house.pipeline.position.told_until
+    for last in (False, True):
+        records = [party(1, "Uno", 200, Op.UPDATE, "9", bordered=True), TransactionEnd("9", 205, 2, 2_000_000)]
+        house.take(TransactionBegin("9"), *records[: 1 + last])
+        house.take()
+        house.pipeline.settle()
+        assert house.pipeline.position.told_until == before
+    house.take(party(2, "Zwei", 201, Op.UPDATE, "9", bordered=True))
+    house.take()
+    house.pipeline.settle()
+    assert house.pipeline.position.told_until == NOW
