@@ -19,7 +19,7 @@ from engine.flow.intake import submit
 from engine.flow.neighbourhood import Neighbourhood
 from engine.flow.pipeline import Pipeline
 from engine.flow.recall import Recall, Recent
-from engine.model.change import Op, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unreadable
+from engine.model.change import Op, Record, RowChange, SnapshotMark, TransactionBegin, TransactionEnd, Unreadable
 from engine.model.intents import RaiseDispute
 from engine.ports.source import SourceBatch
 from engine.rules.policy import Policy
@@ -253,7 +253,10 @@ def test_a_sign_of_life_in_the_midst_of_a_transaction_does_not_say_that_all_is_t
     house.snapshot("One", "Two")
     before = house.pipeline.position.told_until
     for last in (False, True):
-        records = [party(1, "Uno", 200, Op.UPDATE, "9", bordered=True), TransactionEnd("9", 205, 2, 2_000_000)]
+        records: list[Record] = [
+            party(1, "Uno", 200, Op.UPDATE, "9", bordered=True),
+            TransactionEnd("9", 205, 2, 2_000_000),
+        ]
         house.take(TransactionBegin("9"), *records[: 1 + last])
         house.take()
         house.pipeline.settle()

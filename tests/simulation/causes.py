@@ -116,7 +116,7 @@ def _too_much(case: Case) -> bool:
 
 
 def _credited(case: Case) -> Decimal:
-    """What other intents have had credited about the invoice, or are about to."""
+    """What other intents have had credited about the invoice, be it after they were refused, or are about to."""
     return sum(
         (
             other.intent.amount
@@ -124,6 +124,7 @@ def _credited(case: Case) -> Decimal:
             if isinstance(other.intent, asked.IssueMemo) and other.intent.memo == "credit" and other.at <= case.at
             if name != case.intent.id and case.invoice in case.evidence.parts(other.intent)
             if case.evidence.state_at(name, case.at) in ("planned", "done", "held")
+            or any(commit.lsn <= case.position for commit in case.evidence.effects[case.evidence.key(name)])
         ),
         ZERO,
     )
@@ -278,8 +279,15 @@ def _reversed(case: Case) -> bool:
 def _limit_moved(case: Case) -> bool:
     if not isinstance(case.intent, asked.SetCreditLimit):
         return False
-    limits = [limit for lsn, limit in case.evidence.books.limits[case.intent.customer] if lsn <= case.position]
-    return bool(limits) and limits[-1] != case.intent.replaces
+    evidence, customer = case.evidence, case.intent.customer
+    limits = [limit for lsn, limit in evidence.books.limits[customer] if lsn <= case.position]
+    on_its_way = any(
+        isinstance(other.intent, asked.SetCreditLimit)
+        and name != case.intent.id
+        and (other.intent.customer, evidence.state_at(name, case.at)) in ((customer, "planned"), (customer, "held"))
+        for name, other in evidence.asked.items()
+    )
+    return on_its_way or (bool(limits) and limits[-1] != case.intent.replaces)
 
 
 def _unheard_of(case: Case) -> bool:
