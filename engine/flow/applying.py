@@ -281,8 +281,8 @@ class Applier:
         tables = [spec.name for spec in self._mapping.tables if spec.summed]
         totals: dict[tuple[Root, str], object] = {}
         for table, row in sums.stream_rows(self._connection, self._system, tables):
-            for amount in self._mapping.amounts(table, row, batch.rows):
-                name = ((amount.kind, amount.key), amount.measure)
+            for root, amount in batch.read_amounts(table, row):
+                name = (root, amount.measure)
                 totals[name] = totals.get(name, 0) + amount.amount  # type: ignore[operator]
         sums.clear_sums(work.cursor, self._system)
         listed = [(root, measure, total) for (root, measure), total in totals.items()]

@@ -137,10 +137,10 @@ class Batch:
     def _amounts(self, table: str, row: Row | None) -> list[tuple[Root, Amount]]:
         if row is None or table not in self._summed:
             return []
-        found: list[tuple[Root, Amount]] = self._near.amounts(table, row, self._read_amounts)
+        found: list[tuple[Root, Amount]] = self._near.amounts(table, row, self.read_amounts)
         return found
 
-    def _read_amounts(self, table: str, row: Row) -> list[tuple[Root, Amount]]:
+    def read_amounts(self, table: str, row: Row) -> list[tuple[Root, Amount]]:
         """What a row adds to which sums; nothing when it cannot be read: its documents say so themselves."""
         try:
             return [((a.kind, a.key), a) for a in self._mapping.amounts(table, row, self.rows)]

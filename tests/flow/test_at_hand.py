@@ -265,3 +265,20 @@ def test_a_sign_of_life_in_the_midst_of_a_transaction_does_not_say_that_all_is_t
     house.take()
     house.pipeline.settle()
     assert house.pipeline.position.told_until == NOW
+
+
+def test_a_look_up_that_cannot_be_read_does_not_stop_the_sums_of_the_others(connection: Connection) -> None:
+    house = with_books(connection, "bad-look-up")
+    house.take(*streamed("10", 205, line(7, 1, 200, "10")))
+    bad = [
+        row("account_account_type", 2, {}, 210, tx="11", bordered=True),
+        row("account_account", 2, {"type": 2, "company": 1}, 211, tx="11", bordered=True),
+        line(8, 2, 212, "11"),
+    ]
+    house.take(*streamed("11", 215, *bad))
+    house.take(*streamed("12", 225, row("account_account_type", 2, {"x": 1}, 220, Op.UPDATE, tx="12", bordered=True)))
+    mended = row("account_account_type", 2, {"receivable": True}, 230, Op.UPDATE, tx="13", bordered=True)
+    house.take(*streamed("13", 235, mended))
+    assert receivable(house) == ["200.00"]
+    house.take(*streamed("14", 245, row("account_account_type", 2, {}, 240, Op.UPDATE, tx="14", bordered=True)))
+    assert receivable(house) == ["100.00"]
