@@ -5,32 +5,9 @@ from decimal import Decimal
 import msgspec
 
 from engine.model.commands import SetCreditLimit
-from engine.model.records import CommandRecord, InvoiceRecord, Match
+from engine.model.records import CommandRecord, Match
 from engine.rules.desk import Desk
-from statemachines import CommandState, InvoiceTrigger
-
-_IN_FLIGHT = (
-    CommandState.SENT,
-    CommandState.UNKNOWN,
-    CommandState.ACCEPTED,
-    CommandState.PART_DONE,
-    CommandState.OVERDUE,
-)
-"""States in which the ERP may have done something that it has not told yet."""
-
-ENDED = (CommandState.SUPERSEDED, CommandState.WITHDRAWN, CommandState.REJECTED)
-"""States in which nothing more comes of a command, and nothing has."""
-
-
-def commands_under_way(desk: Desk, record: InvoiceRecord, *, besides: str | None) -> list[CommandRecord]:
-    """The commands that have a hand on an invoice, in the order in which they were decided, without one of them."""
-    found = [command for key in record.under_way if key != besides and (command := desk.command(key)) is not None]
-    return sorted(found, key=lambda command: (command.created_at, command.key))
-
-
-def commands_in_flight(desk: Desk, record: InvoiceRecord, *, besides: str | None) -> list[CommandRecord]:
-    """Those of them that may have reached the ERP. What only waits to be sent is decided again before."""
-    return [one for one in commands_under_way(desk, record, besides=besides) if one.state in _IN_FLIGHT]
+from statemachines import InvoiceTrigger
 
 
 def put_claims(desk: Desk, command: CommandRecord) -> None:

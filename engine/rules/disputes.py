@@ -10,8 +10,8 @@ from engine.model.commands import IssueMemo as MemoWrite
 from engine.model.commands import Memo
 from engine.model.intents import Intent, IssueMemo, RaiseDispute, RejectDispute
 from engine.model.records import CommandRecord, Dispute, IntentRecord
-from engine.rules.claims import ENDED
 from engine.rules.desk import Desk
+from engine.rules.under_way import ENDED
 from statemachines import DisputeState, DisputeTrigger, InvoiceState, InvoiceTrigger
 
 

@@ -25,11 +25,12 @@ from engine.model.commands import (
 from engine.model.documents import Customer, Invoice, InvoiceType, LedgerEntry, Paper, Phase, SalesOrder
 from engine.model.events import Echoed
 from engine.model.records import CommandRecord, ConflictKind, CustomerRecord, InvoiceRecord
-from engine.rules.claims import commands_in_flight, end_claims, end_match, lower_match
+from engine.rules.claims import end_claims, end_match, lower_match
 from engine.rules.conflicts import Problem, dismiss, open_conflicts, raise_conflict
 from engine.rules.desk import Desk
 from engine.rules.disputes import add_credit, end_credited
 from engine.rules.intents import stop_intent
+from engine.rules.under_way import commands_in_flight
 from statemachines import CommandState, IntentState
 
 _CLEARED = (Phase.CLEARED, Phase.FINAL)

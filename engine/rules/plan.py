@@ -24,16 +24,14 @@ from engine.model.commands import (
 )
 from engine.model.documents import CreditAccount, Phase
 from engine.model.intents import Allocation, ApplyPayment, Intent, Withdraw
-from engine.model.records import CommandRecord, ConflictKind, Dispute, InvoiceRecord
-from engine.rules.claims import ENDED, commands_in_flight, commands_under_way
+from engine.model.records import ConflictKind, Dispute, InvoiceRecord
 from engine.rules.conflicts import Problem
 from engine.rules.desk import Desk
 from engine.rules.naming import Meant, meant
 from engine.rules.soundness import Checked, check_part
-from statemachines import CommandState
+from engine.rules.under_way import ENDED, credited_before, earlier_items, may_be_blocked, mixed_up
 
 _NOTHING = money(Decimal(0))
-_NOT_SENT = (CommandState.PENDING, CommandState.STALE)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -173,7 +171,7 @@ def _write_for_one(desk: Desk, intent: OneInvoiceIntent, record: InvoiceRecord, 
             return ApplyReceipt(
                 company=company, customer=customer, currency=currency, amount=money(intent.amount),
                 allocations=(promised,), receipt=intent.receipt, clears=doc.balance == intent.amount,
-                before=_earlier_items(desk, intent.receipt, record) or UNSET,
+                before=earlier_items(desk, intent.receipt, record) or UNSET,
             )  # fmt: skip
         case asked.ReverseApplication():
             return ReverseApplication(
@@ -183,7 +181,7 @@ def _write_for_one(desk: Desk, intent: OneInvoiceIntent, record: InvoiceRecord, 
         case asked.RaiseDispute():
             known = find_dispute(record, intent.id)
             lasts = known is None or known.alive or desk.rules == 1
-            free = False in _may_be_blocked(desk, record, command)
+            free = False in may_be_blocked(desk, record, command)
             wanted = True if intent.hold and lasts and doc.phase is Phase.OPEN and free else None
         case asked.RejectDispute():
             wanted = False if _frees(desk, record, intent.dispute, command) else None
@@ -195,12 +193,6 @@ def _write_for_one(desk: Desk, intent: OneInvoiceIntent, record: InvoiceRecord, 
     )  # fmt: skip
 
 
-def _earlier_items(desk: Desk, receipt: str, record: InvoiceRecord) -> tuple[str, ...]:
-    """The items by the name of a receipt that stand applied to the invoice already."""
-    lines = record.doc.applications if desk.rules > 1 else ()
-    return tuple(one.item for one in lines if receipt in (one.text, one.item))
-
-
 def _further_problems(
     desk: Desk, intent: OneInvoiceIntent, record: InvoiceRecord, command: str | None
 ) -> list[Problem]:
@@ -210,16 +202,15 @@ def _further_problems(
         case asked.RaiseDispute() if intent.amount > total:
             sentence = f"{intent.amount} {doc.currency} of invoice {name} is contested; it comes to {total} only."
             return [_problem("plan.dispute_amount", sentence, record)]
-        case asked.IssueMemo() if intent.memo is Memo.CREDIT and intent.amount > total - _credited(
-            desk, record, command
+        case asked.IssueMemo() if intent.memo is Memo.CREDIT and intent.amount > total - (
+            before := credited_before(desk, record, command)
         ):
-            before = _credited(desk, record, command)
             sentence = (
                 f"{intent.amount} {doc.currency} of invoice {name} was to be credited; it comes to {total} only"
                 f"{f', and {before} of it is credited already or about to be' if before else ''}."
             )
             return [Problem(ConflictKind.OVER_APPLICATION, "plan.memo_amount", sentence, record, ("total_amount",))]
-        case asked.ApplyReceipt() if (other := _mixed_up(desk, intent, record, command)) is not None:
+        case asked.ApplyReceipt() if (other := mixed_up(desk, intent, record, command)) is not None:
             sentence = (
                 f"Command {other} is about to apply {intent.amount} {doc.currency} to invoice {name} that may go by "
                 f"the name of {intent.receipt} too; ask again when it is over, or name both by their open items."
@@ -235,42 +226,6 @@ def _further_problems(
                 sentence = f"Invoice {name} has no application {intent.item} of {intent.amount} {doc.currency}."
                 return [_problem("plan.no_application", sentence, record, "applications")]
     return []
-
-
-def _credited(desk: Desk, record: InvoiceRecord, command: str | None) -> Decimal:
-    """What our credit memos have come to so far, with those under way that were decided before or have left."""
-    if desk.rules == 1:
-        return _NOTHING
-    mine = desk.command(command)
-    place = (mine.created_at, mine.key) if mine is not None else None
-    before = [
-        max(other.write.amount - _memo_shown(other), _NOTHING)
-        for other in commands_under_way(desk, record, besides=command)
-        if isinstance(other.write, IssueMemo) and other.write.memo is Memo.CREDIT
-        if place is None or (other.created_at, other.key) < place or other.state not in _NOT_SENT
-    ]
-    shown = _NOTHING if record.credited is UNSET else record.credited
-    return sum(before, shown - (_memo_shown(mine) if mine is not None else _NOTHING))
-
-
-def _memo_shown(command: CommandRecord) -> Decimal:
-    """What of a memo stands in the ERP."""
-    return sum((amount for key, amount in command.echoed.items() if key not in command.write.promise), _NOTHING)
-
-
-def _mixed_up(desk: Desk, intent: asked.ApplyReceipt, record: InvoiceRecord, command: str | None) -> str | None:
-    """The key of a command under way that applies as much to this invoice, if what it applies cannot be told from
-    the receipt by its name: it is by name and amount that either is known again. One under way itself came first."""
-    if command in record.under_way or desk.rules == 1:
-        return None
-    for other in commands_under_way(desk, record, besides=None):
-        named = other.write.receipt if isinstance(other.write, ApplyReceipt) else other.key
-        if not isinstance(other.write, ApplyReceipt | PostPayment):
-            continue
-        apart = named != intent.receipt and named.isdecimal() == intent.receipt.isdecimal()
-        if other.promised(record.key) == intent.amount and not apart:
-            return other.key
-    return None
 
 
 def _dispute_problems(desk: Desk, record: InvoiceRecord, dispute: str, command: str | None) -> list[Problem]:
@@ -298,15 +253,7 @@ def _frees(desk: Desk, record: InvoiceRecord, dispute: str, command: str | None)
     """Whether the end of this dispute frees the invoice's open items."""
     known = find_dispute(record, dispute)
     others = any(other.alive and other.holds for other in record.disputes if other.id != dispute)
-    return known is not None and known.holds and not others and True in _may_be_blocked(desk, record, command)
-
-
-def _may_be_blocked(desk: Desk, record: InvoiceRecord, command: str | None) -> set[bool]:
-    """Whether the invoice's open items are held back, whichever of our other commands on their way arrive."""
-    flying = [one.write for one in commands_in_flight(desk, record, besides=command)] if desk.rules > 1 else []
-    led_to = [write.blocked for write in flying if isinstance(write, SetBlock)]
-    led_to += [False for write in flying if isinstance(write, IssueMemo) and write.lift_block]
-    return {record.doc.blocked, *led_to}
+    return known is not None and known.holds and not others and True in may_be_blocked(desk, record, command)
 
 
 def _write_apart(desk: Desk, intent: asked.ReleaseOrder | asked.PostEntry) -> Write:
