@@ -80,6 +80,15 @@ class Connect(Server):
                 raise ProgramError(f"the connector {name} is {states}: {self.why(name)}")
             time.sleep(0.2)
 
+    def restart_failed(self, name: str) -> None:
+        """What an operator does about a task that found its database away while it started: Debezium gives up then."""
+        if "FAILED" in self.states(name):
+            asked = {"includeTasks": "true", "onlyFailed": "true"}
+            httpx.post(f"{self.url}/connectors/{name}/restart", params=asked, timeout=60)
+            until = time.monotonic() + 60
+            while "FAILED" in self.states(name) and time.monotonic() < until:
+                time.sleep(0.2)
+
     def why(self, name: str) -> str:
         """What Connect says of a connector, traces included, and the end of the worker's log."""
         status = httpx.get(f"{self.url}/connectors/{name}/status", timeout=60).text

@@ -144,6 +144,7 @@ def await_read(crew: Crew, servers: Servers, erps: dict[str, RecordedErp]) -> No
     servers.broker.await_serving()
     servers.connect.await_serving()
     for name in erps:
+        servers.connect.restart_failed(name)
         servers.connect.await_running(name)
     await_told(crew, erps)
     ends = {}
