@@ -81,7 +81,7 @@ class Connect(Server):
             time.sleep(0.2)
 
     def restart_failed(self, name: str) -> None:
-        """What an operator does about a task that found its database away while it started: Debezium gives up then."""
+        """What an operator does about a task that found its database away when it started: Debezium gives it up."""
         if "FAILED" in self.states(name):
             asked = {"includeTasks": "true", "onlyFailed": "true"}
             httpx.post(f"{self.url}/connectors/{name}/restart", params=asked, timeout=60)
