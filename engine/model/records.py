@@ -101,6 +101,15 @@ class InvoiceRecord(msgspec.Struct, frozen=True):
         """Whether a dispute about it still has to be settled."""
         return any(dispute.alive for dispute in self.disputes)
 
+    @property
+    def credit(self) -> Decimal:
+        """`credited` as a number."""
+        return Decimal("0.00") if self.credited is UNSET else self.credited
+
+    def dispute(self, name: str) -> Dispute | None:
+        """A dispute about it, by its id."""
+        return next((one for one in self.disputes if one.id == name), None)
+
     def claimed(self, *, besides: str | None = None) -> Decimal:
         """Money in flight to this invoice, own direction, without that of one command."""
         return sum((m.amount for m in self.matches if m.command != besides), Decimal(0))
@@ -168,6 +177,11 @@ class CommandRecord(msgspec.Struct, frozen=True):
     sent_guard: str | None = None
     waits: int = 0
     losses: int | UnsetType = UNSET
+
+    @property
+    def place(self) -> tuple[dt.datetime, str]:
+        """Where it stands in the order in which commands were decided."""
+        return self.created_at, self.key
 
     @property
     def lost(self) -> int:

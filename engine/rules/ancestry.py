@@ -15,13 +15,12 @@ from engine.model.documents import Application, Invoice, Phase
 from engine.model.records import InvoiceRecord
 from engine.rules.desk import Desk
 from engine.rules.echoes import Shift
+from engine.rules.under_way import NOT_SENT
 from statemachines import CommandState
 
 _MOST = 16
 _CLEARED = (Phase.CLEARED, Phase.FINAL)
 _STANDING = (Phase.OPEN, *_CLEARED)
-_NOTHING_DONE = (CommandState.PENDING, CommandState.STALE)
-"""What was sent before and refused, or proven absent: whatever is different now was somebody else."""
 _UNDER_WAY = (CommandState.SENT, CommandState.UNKNOWN, CommandState.ACCEPTED, CommandState.PART_DONE)
 _ZERO = Decimal(0)
 
@@ -56,8 +55,8 @@ def ancestors(
             _add_shift(desk, shift, reversed_lines, ours)
     for key in old.changes:
         command = desk.command(key)
-        if command is None or command.state in _NOTHING_DONE:
-            continue
+        if command is None or command.state in NOT_SENT:
+            continue  # if it was sent before, it was refused or proven absent: somebody else made the difference
         if command.sends and isinstance(command.write, IssueMemo):
             _add_memo(desk, key, command.write, old.doc, doc, memos, ours)
     _add_own_clearing(desk, old.doc, doc, ours)

@@ -17,10 +17,10 @@ from engine.rules.desk import Desk
 from engine.rules.intents import decide_again, stop_intent
 from engine.rules.policy import Choice
 from engine.rules.standing import standing, version_of
+from engine.rules.under_way import NOT_SENT
 from statemachines import CommandState, ConflictState, IntentState
 
 _NEVER_DONE = (CommandState.REJECTED, CommandState.SUPERSEDED)
-_WAITING_TO_LEAVE = (CommandState.PENDING, CommandState.STALE)
 
 
 def take_choice(desk: Desk, made: ChoiceMade) -> None:
@@ -115,7 +115,7 @@ def _accept(desk: Desk, conflict: ConflictRecord, intent: IntentRecord | None) -
         command = desk.command(key)
         if command is None:
             continue
-        if command.state in _WAITING_TO_LEAVE:
+        if command.state in NOT_SENT:
             if command.state == CommandState.PENDING and command.sends:
                 desk.move_command(key, "find_stale", "given up")
             desk.move_command(key, "supersede", f"conflict {conflict.id}: the ERP's word stands")

@@ -184,7 +184,7 @@ class Desk:
     def move_dispute(self, invoice: str, name: str, trigger: str, reason: str | None = None, **changes: Any) -> bool:
         """Take a step of a dispute about an invoice."""
         record = self._invoice(invoice)
-        known = next((one for one in record.disputes if one.id == name), None) if record else None
+        known = record.dispute(name) if record else None
         if record is None or known is None:
             return False
         to = self._step("dispute", name, known.state, trigger, reason)

@@ -3,7 +3,6 @@
 from decimal import Decimal
 
 import msgspec
-from msgspec import UNSET
 
 from engine.model.canonical import money
 from engine.model.commands import IssueMemo as MemoWrite
@@ -27,7 +26,7 @@ def begin_dispute_step(desk: Desk, intent: Intent, invoices: tuple[str, ...], co
         _end(desk, invoice, intent.dispute)
     elif isinstance(intent, IssueMemo) and intent.dispute is not None:
         record = desk.invoice(invoice)
-        known = next((one for one in record.disputes if one.id == intent.dispute), None) if record else None
+        known = record.dispute(intent.dispute) if record else None
         if record is not None and known is not None and known.state == DisputeState.APPROVED:
             # Its first credit memo came to nothing.
             again = msgspec.structs.replace(known, memo=command)
@@ -56,15 +55,14 @@ def add_credit(desk: Desk, command: CommandRecord, amount: Decimal) -> None:
     for allocation in command.write.allocations:
         record = desk.invoice(allocation.invoice)
         if record is not None:
-            before = Decimal(0) if record.credited is UNSET else record.credited
-            desk.put_invoice(msgspec.structs.replace(record, credited=money(before + amount)))
+            desk.put_invoice(msgspec.structs.replace(record, credited=money(record.credit + amount)))
 
 
 def drop_dispute(desk: Desk, intent: IntentRecord, reason: str) -> None:
     """The dispute that an intent has raised is none any more, unless a memo is on its way to settle it."""
     for invoice in intent.invoices if isinstance(intent.intent, RaiseDispute) else ():
         record = desk.invoice(invoice)
-        known = next((one for one in record.disputes if one.id == intent.id), None) if record else None
+        known = record.dispute(intent.id) if record else None
         memo = desk.command(known.memo) if known is not None else None
         if known is None or not known.alive or (memo is not None and memo.state not in ENDED):
             continue

@@ -30,12 +30,11 @@ from engine.rules.conflicts import Problem, dismiss, open_conflicts, raise_confl
 from engine.rules.desk import Desk
 from engine.rules.disputes import add_credit, end_credited
 from engine.rules.intents import stop_intent
-from engine.rules.under_way import commands_in_flight
+from engine.rules.under_way import ENDED, NOT_SENT, commands_in_flight
 from statemachines import CommandState, IntentState
 
 _CLEARED = (Phase.CLEARED, Phase.FINAL)
 _STANDING = (Phase.OPEN, Phase.CLEARED, Phase.FINAL)
-_GIVEN_UP = (CommandState.REJECTED, CommandState.SUPERSEDED, CommandState.WITHDRAWN)
 _MOOT_BY_CONFIRMING = (
     ConflictKind.PARTLY_DONE,
     ConflictKind.ECHO_MISMATCH,
@@ -79,13 +78,13 @@ def _is_opposed(desk: Desk, record: InvoiceRecord, command: CommandRecord) -> bo
     """Whether the state that it is to lead to may still be the one from before another command of ours, which is on
     its way and leads away from it. One that is overdue the change stream has not shown in time: what has left after
     it is not kept waiting by it."""
-    write, has_left = command.write, command.state not in (CommandState.PENDING, CommandState.STALE)
+    write, has_left = command.write, command.state not in NOT_SENT
     if not isinstance(write, SetBlock) or desk.rules == 1:
         return False
     return any(
         isinstance(other.write, SetBlock) and other.write.blocked != write.blocked
         for other in commands_in_flight(desk, record, besides=command.key)
-        if (other.created_at, other.key) < (command.created_at, command.key)
+        if other.place < command.place
         if not (has_left and other.state == CommandState.OVERDUE)
     )
 
@@ -173,7 +172,7 @@ def _about(desk: Desk, paper: Paper) -> list[str]:
         key
         for key, command in sorted(desk.view.commands.items())
         if isinstance(command.write, ReleaseOrder) and _is_of(paper, command.write)
-        if command.state not in (*_GIVEN_UP, CommandState.CONFIRMED) or _is_refused_and_held(desk, command)
+        if command.state not in (*ENDED, CommandState.CONFIRMED) or _is_refused_and_held(desk, command)
     ]
 
 
@@ -256,7 +255,7 @@ def judge(desk: Desk, key: str, at: dt.datetime) -> None:
         _confirm(desk, command, at)
     elif command.write.by_value or command.write.carried is not None:
         return  # a part of what was wanted; the rest is another step of the same command
-    elif command.state in (CommandState.PENDING, CommandState.STALE):
+    elif command.state in NOT_SENT:
         # A part is there of what was thought not done: it is looked up, not sent or decided again.
         desk.move_command(command.key, "lose_answer", due_at=at)
 
@@ -299,7 +298,7 @@ def _confirm(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
 def _tell_if_late(desk: Desk, command: CommandRecord, at: dt.datetime) -> None:
     """An effect of what had been given up, be it only a part of what was asked."""
     intent = desk.intent(command.intent)
-    given_up = command.state in _GIVEN_UP
+    given_up = command.state in ENDED
     gone = intent is not None and intent.state in (IntentState.REFUSED, IntentState.WITHDRAWN)
     if not (given_up or gone) or (command.write.by_value and _is_refused_and_held(desk, command)):
         return

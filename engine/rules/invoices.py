@@ -22,7 +22,8 @@ from engine.rules.echoes import (
 from engine.rules.facts import remembered
 from engine.rules.intents import decide_intent, recheck_command
 from engine.rules.later import close_moot, watch_zero
-from statemachines import CommandState, IntentState, InvoiceState, InvoiceTrigger
+from engine.rules.under_way import NOT_SENT
+from statemachines import IntentState, InvoiceState, InvoiceTrigger
 
 _CLEARED = (Phase.CLEARED, Phase.FINAL)
 
@@ -169,7 +170,7 @@ def _look_again(desk: Desk, commands: Iterable[str], at: dt.datetime) -> None:
     """Decide anew on commands that wait to be sent to a document whose facts or guard have changed."""
     for key in commands:
         command = desk.command(key)
-        if command is not None and command.state in (CommandState.PENDING, CommandState.STALE):
+        if command is not None and command.state in NOT_SENT:
             recheck_command(desk, command.key, at, patient=True)
 
 

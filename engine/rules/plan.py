@@ -24,7 +24,7 @@ from engine.model.commands import (
 )
 from engine.model.documents import CreditAccount, Phase
 from engine.model.intents import Allocation, ApplyPayment, Intent, Withdraw
-from engine.model.records import ConflictKind, Dispute, InvoiceRecord
+from engine.model.records import ConflictKind, InvoiceRecord
 from engine.rules.conflicts import Problem
 from engine.rules.desk import Desk
 from engine.rules.naming import Meant, meant
@@ -179,7 +179,7 @@ def _write_for_one(desk: Desk, intent: OneInvoiceIntent, record: InvoiceRecord, 
                 allocations=(promised,), item=intent.item, reference=intent.reason_code,
             )  # fmt: skip
         case asked.RaiseDispute():
-            known = find_dispute(record, intent.id)
+            known = record.dispute(intent.id)
             lasts = known is None or known.alive or desk.rules == 1
             free = False in may_be_blocked(desk, record, command)
             wanted = True if intent.hold and lasts and doc.phase is Phase.OPEN and free else None
@@ -230,7 +230,7 @@ def _further_problems(
 
 def _dispute_problems(desk: Desk, record: InvoiceRecord, dispute: str, command: str | None) -> list[Problem]:
     name = record.doc.number or record.key
-    known = find_dispute(record, dispute)
+    known = record.dispute(dispute)
     if known is None:
         return [_problem("plan.no_dispute", f"Invoice {name} has no dispute {dispute}.", record)]
     if command is not None and known.memo in (command, None):
@@ -244,14 +244,9 @@ def _dispute_problems(desk: Desk, record: InvoiceRecord, dispute: str, command: 
     return []
 
 
-def find_dispute(record: InvoiceRecord, name: str) -> Dispute | None:
-    """A dispute about an invoice, by its id."""
-    return next((dispute for dispute in record.disputes if dispute.id == name), None)
-
-
 def _frees(desk: Desk, record: InvoiceRecord, dispute: str, command: str | None) -> bool:
     """Whether the end of this dispute frees the invoice's open items."""
-    known = find_dispute(record, dispute)
+    known = record.dispute(dispute)
     others = any(other.alive and other.holds for other in record.disputes if other.id != dispute)
     return known is not None and known.holds and not others and True in may_be_blocked(desk, record, command)
 

@@ -10,7 +10,7 @@ from engine.model.intents import Allocation, ApplyPayment, ApplyReceipt, Intent
 from engine.model.records import ConflictKind, InvoiceRecord
 from engine.rules.conflicts import Problem
 from engine.rules.desk import Desk
-from statemachines import CommandState
+from engine.rules.under_way import NOT_SENT
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -147,7 +147,7 @@ def _claimed(desk: Desk, record: InvoiceRecord, command: str | None) -> Decimal:
             behind = True
             continue
         other = desk.command(match.command)
-        if not (behind and other is not None and other.state in (CommandState.PENDING, CommandState.STALE)):
+        if not (behind and other is not None and other.state in NOT_SENT):
             claimed += match.amount
     return claimed
 
@@ -155,14 +155,14 @@ def _claimed(desk: Desk, record: InvoiceRecord, command: str | None) -> Decimal:
 def _booked_by_hand(
     intent: ApplyPayment, allocation: Allocation, applications: tuple[Application, ...], *, fresh: bool
 ) -> Application | None:
-    """An application that is this very receipt: same amount, and the same reference or value date."""
+    """An application that is this very receipt: same amount, and the same reference or value date. Where the basis is
+    `fresh` both must be the same, for its author may have seen the other one."""
     for application in applications:
         if is_command_key(application.text):
             continue
         same_text = intent.reference is not None and application.text == intent.reference
         same_amount = application.amount in (allocation.amount, allocation.taken_off)
         same_date = application.date == intent.date
-        # A version does not cover what is applied: of equal facts both together are needed.
         if same_amount and (same_text and same_date if fresh else same_text or same_date):
             return application
     return None

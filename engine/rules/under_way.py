@@ -6,8 +6,6 @@ holds whichever of them arrives.
 
 from decimal import Decimal
 
-from msgspec import UNSET
-
 from engine.model import intents as asked
 from engine.model.canonical import money
 from engine.model.commands import ApplyReceipt, IssueMemo, Memo, PostPayment, SetBlock
@@ -25,7 +23,7 @@ _IN_FLIGHT = (
 )
 """States in which the ERP may have done something that it has not told yet."""
 
-_NOT_SENT = (CommandState.PENDING, CommandState.STALE)
+NOT_SENT = (CommandState.PENDING, CommandState.STALE)
 """States in which a command is decided again before it leaves."""
 
 ENDED = (CommandState.SUPERSEDED, CommandState.WITHDRAWN, CommandState.REJECTED)
@@ -35,7 +33,7 @@ ENDED = (CommandState.SUPERSEDED, CommandState.WITHDRAWN, CommandState.REJECTED)
 def commands_under_way(desk: Desk, record: InvoiceRecord, *, besides: str | None) -> list[CommandRecord]:
     """The commands that have a hand on an invoice, in the order in which they were decided, without one of them."""
     found = [command for key in record.under_way if key != besides and (command := desk.command(key)) is not None]
-    return sorted(found, key=lambda command: (command.created_at, command.key))
+    return sorted(found, key=lambda command: command.place)
 
 
 def commands_in_flight(desk: Desk, record: InvoiceRecord, *, besides: str | None) -> list[CommandRecord]:
@@ -56,15 +54,13 @@ def credited_before(desk: Desk, record: InvoiceRecord, command: str | None) -> D
     if desk.rules == 1:
         return _NOTHING
     mine = desk.command(command)
-    place = (mine.created_at, mine.key) if mine is not None else None
     before = [
         max(other.write.amount - _memo_shown(other), _NOTHING)
         for other in commands_under_way(desk, record, besides=command)
         if isinstance(other.write, IssueMemo) and other.write.memo is Memo.CREDIT
-        if place is None or (other.created_at, other.key) < place or other.state not in _NOT_SENT
+        if mine is None or other.place < mine.place or other.state not in NOT_SENT
     ]
-    shown = _NOTHING if record.credited is UNSET else record.credited
-    return sum(before, shown - (_memo_shown(mine) if mine is not None else _NOTHING))
+    return sum(before, record.credit - (_memo_shown(mine) if mine is not None else _NOTHING))
 
 
 def _memo_shown(command: CommandRecord) -> Decimal:
